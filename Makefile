@@ -1,0 +1,73 @@
+# `make` lists what there is. Each target sets up what it needs, and can be run again.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BARE := .venv-bare
+BIN := $(VENV)/bin
+# Errors only: a machine's own package sources may have something to say about themselves at every call.
+PIP_INSTALL := -m pip install -qq --constraint constraints.txt
+# Sets the interpreter: make venv PYTHON=python3.12
+export PYTHON
+
+.PHONY: help venv demo ui test test-large lint types docs check clean
+
+help: ## List the targets
+	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf '  %-12s%s\n' "$$name" "$$text"; done
+
+venv: $(VENV)/.installed-dev ## Set up .venv with all extras and the tools of development
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt .ci/venv
+	@.ci/venv $(VENV)
+	@echo "Installing anystore-dagster with all extras and the development tools into $(VENV) (a minute or two)"
+	@$(BIN)/python $(PIP_INSTALL) --group dev --group docs --group demo --editable '.[all]'
+	@touch $(VENV)/.installed-demo $@
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt .ci/venv
+	@.ci/venv $(VENV)
+	@echo "Installing anystore-dagster with all extras and what the demo needs into $(VENV) (about a minute)"
+	@$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
+	@touch $@
+
+$(BARE)/.installed: pyproject.toml constraints.txt .ci/venv
+	@.ci/venv $(BARE)
+	@echo "Installing anystore-dagster without any extra into $(BARE)"
+	@$(BARE)/bin/python $(PIP_INSTALL) --group bare --editable .
+	@touch $@
+
+demo: $(VENV)/.installed-demo ## Crawl documents into a store with Dagster [DOCS=all] [URL=https://…/] [STORE=URI]
+	@$(BIN)/python examples/document_pipeline/run_demo.py
+
+ui: $(VENV)/.installed-demo ## Open the demo's pipeline in Dagster's own user interface
+	@$(BIN)/python examples/document_pipeline/run_demo.py --ui
+
+test: $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with all extras and with none, on real servers
+	@echo "== tests, all extras"
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 -m "not alone"
+	@echo "== tests that measure time and memory, one by one"
+	@$(BIN)/python -m pytest -m alone
+	@echo "== tests, no extra"
+	@$(BARE)/bin/python -m pytest tests/bare
+
+test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 GiB [ANYSTORE_TEST_STREAM_MIB=…]
+	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
+
+lint: $(VENV)/.installed-dev ## Check style, formatting and layers
+	@echo "== ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "== import-linter" && $(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev ## Check types
+	@echo "== mypy" && $(BIN)/mypy
+
+docs: $(VENV)/.installed-dev ## Build the documentation into site/
+	@echo "== docs" && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint types test docs ## Run everything that .ci/run runs
+
+clean: ## Remove the environments, caches and what was built; stores and their values stay
+	rm -rf $(VENV) $(BARE) site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

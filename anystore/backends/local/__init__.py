@@ -1,0 +1,226 @@
+"""A folder of files: one value, one file, under its key's own path.
+
+A value is written to a temporary file below ``.anystore/tmp/`` and renamed to its
+place, so that a reader and a killed process see a whole value or none. Every change
+holds an ``flock`` of the key, which makes create, swap, append and take exclusive
+between processes too; reading takes no lock.
+"""
+
+import errno
+import os
+import stat
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote
+
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options
+from anystore.backends.local.tree import Tree
+from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
+from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
+from anystore.keys import Key
+from anystore.uris import StoreUri
+
+_PAGE = 4096
+
+
+def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "LocalBackend":
+    """Make the backend of a path or a ``file://`` URI."""
+    check_options(config, known=("durable",), uri=uri.masked)
+    if uri.text.startswith(uri.path) or not uri.text.lower().startswith("file://"):
+        path = uri.path
+    elif uri.host not in ("", "localhost") or not uri.path or uri.username is not None or uri.query:
+        raise InvalidUri(f"{uri.masked} does not name a folder of this machine: write 'file:///folder', or the path alone")
+    else:
+        path = unquote(uri.path)
+    return LocalBackend(path, durable=bool_option(config, "durable", uri=uri.masked))
+
+
+class LocalBackend(Backend):
+    """Files below a root folder, which the first write makes.
+
+    Args:
+        root: The folder.
+        durable: Flush each write to the disk before it counts as done, so that it survives
+            a loss of power too.
+    """
+
+    features = ~(Feature.EXPIRE | Feature.OVERLAP)
+
+    def __init__(self, root: str, *, durable: bool = False) -> None:
+        self._tree = Tree(root, durable=durable)
+        self.uri = self._tree.root
+
+    def __repr__(self) -> str:
+        """Show the class and the folder."""
+        return f"<LocalBackend {self.uri}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the configuration."""
+        return _restore, (self._tree.root, self._tree.durable)
+
+    def get(self, key: Key) -> bytes:
+        """Read the whole file."""
+        descriptor, status = self._tree.open(key)
+        try:
+            data = os.read(descriptor, status.st_size) if status.st_size else b""
+            if len(data) < status.st_size:  # the kernel hands out at most 2 GiB at once
+                data = b"".join((data, *read_pieces(descriptor, len(data), status.st_size)))
+        except OSError as error:
+            self._tree.fail(error, key, "read")
+        finally:
+            os.close(descriptor)
+        if len(data) != status.st_size:
+            raise self.changed(key)
+        return data
+
+    def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Read from a file descriptor of its own, which stays with the version it opened."""
+        return self._read_and_close(self.reader(key), start, stop)
+
+    @staticmethod
+    def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
+        with reader:
+            yield from reader.read(start, stop)
+
+    def reader(self, key: Key) -> Reader:
+        """Bind a file descriptor."""
+        descriptor, status = self._tree.open(key)
+        return LocalReader(self._tree, descriptor, entry_of(key, status))
+
+    def stat(self, key: Key) -> Entry:
+        """Ask the file system."""
+        descriptor, status = self._tree.open(key)
+        os.close(descriptor)
+        return entry_of(key, status)
+
+    def exists(self, key: Key) -> bool:
+        """Ask the file system."""
+        try:
+            descriptor, _ = self._tree.open(key)
+        except DoesNotExist:
+            return False
+        os.close(descriptor)
+        return True
+
+    def put(
+        self, key: Key, data: bytes, *, create: bool = False, version: str | None = None, ttl: float | None = None
+    ) -> Entry:
+        """Write a temporary file and rename it."""
+        self.require_write(key, ttl=ttl)
+        writer = LocalWriter(self._tree, key, create=create, version=version)
+        try:
+            writer.write(data)
+            return writer.commit()
+        finally:
+            writer.abort()
+
+    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
+        """Open a temporary file."""
+        self.require_write(key, ttl=ttl)
+        return LocalWriter(self._tree, key, create=create, version=version)
+
+    def delete(self, key: Key) -> None:
+        """Remove the file, and the folders it leaves empty."""
+        try:
+            with self._tree.locked(key):
+                self._tree.unlink(key)
+        except DoesNotExist:
+            return
+
+    def take(self, key: Key) -> bytes:
+        """Read and remove the file under its lock."""
+        with self._tree.locked(key):
+            data = self.get(key)
+            self._tree.unlink(key)
+            return data
+
+    def append(self, key: Key, data: bytes) -> None:
+        """Write the longer value; within one page of memory in place, which the kernel does in one step."""
+        with self._tree.locked(key):
+            try:
+                descriptor, status = self._tree.open(key, os.O_RDWR)
+            except DoesNotExist:
+                self._publish_bytes(key, b"", data)
+                return
+            try:
+                # A file may have other names (hard links), which in place would change as well.
+                if status.st_size % _PAGE + len(data) <= _PAGE and status.st_nlink == 1:
+                    self._append_in_place(descriptor, key, status.st_size, data)
+                else:
+                    self._publish_bytes(key, read_pieces(descriptor, 0, status.st_size), data)
+            finally:
+                os.close(descriptor)
+
+    def move(self, source: Key, target: Key) -> None:
+        """Rename the file."""
+        with self._tree.locked(source, target):
+            descriptor, _ = self._tree.open(source)
+            os.close(descriptor)
+            if source != target:
+                with self._tree.errors(source, "move"):
+                    self._tree.rename(self._tree.path(source), target)
+                    self._tree.prune(source)
+
+    def copy(self, source: Key, target: Key) -> None:
+        """Copy the file inside the kernel where it can."""
+        descriptor, status = self._tree.open(source)
+        try:
+            with LocalWriter(self._tree, target, create=False, version=None) as writer:
+                writer.copy_from(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
+
+    def _append_in_place(self, descriptor: int, key: Key, size: int, data: bytes) -> None:
+        with self._tree.errors(key, "append to"):
+            written = os.pwrite(descriptor, data, size)
+            if written != len(data):
+                os.ftruncate(descriptor, size)
+                raise OSError(errno.ENOSPC, "the disk is full")
+            os.utime(descriptor, ns=(time.time_ns(),) * 2)
+            if self._tree.durable:
+                os.fsync(descriptor)
+
+    def _publish_bytes(self, key: Key, old: "Iterator[bytes] | bytes", data: bytes) -> None:
+        with LocalWriter(self._tree, key, create=False, version=None, locked=True) as writer:
+            for piece in (old,) if isinstance(old, bytes) else old:
+                writer.write(piece)
+            writer.write(data)
+
+    def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
+        """Walk the folders in byte order, the names of one folder at a time in memory."""
+        for key, item in self._walk(prefix, after):
+            with suppress(OSError):  # it vanished since
+                status = item.stat()
+                if stat.S_ISREG(status.st_mode):
+                    yield entry_of(key, status)
+
+    def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
+        """Walk the folders without asking for sizes."""
+        return (key for key, _ in self._walk(prefix, after))
+
+    def _walk(self, prefix: str, after: Key | None) -> "Iterator[tuple[str, os.DirEntry[str]]]":
+        foreign: list[str] = []
+        if self._tree.has_folder(prefix):
+            yield from self._walk_folder(prefix, after or "", foreign)
+        if foreign:
+            warnings.warn(
+                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {ascii(foreign[0])}",
+                ForeignNameWarning,
+                stacklevel=3,
+            )
+
+    def _walk_folder(self, folder: str, after: str, foreign: list[str]) -> "Iterator[tuple[str, os.DirEntry[str]]]":
+        for key, item in self._tree.children(folder, foreign):
+            if key.endswith("/"):
+                # everything below `after` itself, or behind it, may still be to come
+                if key > after or after.startswith(key):
+                    yield from self._walk_folder(key, after, foreign)
+            elif key > after:
+                yield key, item
+
+
+def _restore(root: str, durable: bool) -> LocalBackend:  # noqa: FBT001 - called by pickle
+    return LocalBackend(root, durable=durable)

@@ -1,0 +1,274 @@
+"""The folder on the disk: what may be reached in it, and how it changes in one step."""
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import NoReturn
+from zlib import crc32
+
+from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey, KeyConflict, ReadOnlyError, VersionMismatch
+from anystore.keys import PRIVATE_FOLDER, Key, is_key, is_private, parent_folders
+
+_TEMPORARY = f"{PRIVATE_FOLDER}/tmp"
+_LOCKS = f"{PRIVATE_FOLDER}/locks"
+_LOCK_STRIPES = 256
+_LITTER_AGE = 24 * 3600.0
+_TRIES = 50
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
+_CONFLICTS = (NotADirectoryError, FileExistsError, IsADirectoryError)
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_TEMPORARY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_NUMBERS = count()
+
+
+
+class Tree:
+    """A root folder, and every path below it that a key may name.
+
+    Args:
+        root: The folder; it need not exist before something is written.
+        durable: Flush each change to the disk.
+    """
+
+    def __init__(self, root: str, *, durable: bool) -> None:
+        self.root = os.path.abspath(root)
+        self.durable = durable
+        self._base = self.root.rstrip("/") + "/"
+        self._real_base = ""
+        self._swept = False
+
+    def path(self, key: str) -> str:
+        """Give the path of a key."""
+        return self._base + key
+
+    def missing(self, key: str) -> DoesNotExist:
+        """Make the error for a key without a value."""
+        return DoesNotExist(f"there is no value under {key!r} in {self.root}")
+
+    def changed(self, key: str) -> VersionMismatch:
+        """Make the error for a value that is not the version it was."""
+        return VersionMismatch(f"the value under {key!r} in {self.root} was changed by another writer; read it again")
+
+    def open(self, key: Key, flags: int = _READ_FLAGS) -> tuple[int, os.stat_result]:
+        """Open the regular file of a key, if it lies inside the root."""
+        try:
+            descriptor = os.open(self._base + key, flags | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise self.missing(key) from None
+            self.fail(error, key, "read")
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and self._holds(descriptor, key):
+                return descriptor, status
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        raise self.missing(key)
+
+    def _holds(self, descriptor: int, key: str) -> bool:
+        """Tell whether an open file lies inside the root: a symlink may have led out of it."""
+        try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:  # no Linux
+            return self.inside(self._base + key)
+        if self._real_base and (real + "/").startswith(self._real_base):
+            return True
+        self._real_base = os.path.realpath(self.root).rstrip("/") + "/"
+        return (real + "/").startswith(self._real_base)
+
+    def has_folder(self, prefix: str) -> bool:
+        """Tell whether a prefix may be listed: a symlink may lead out of the root."""
+        return not prefix or self.inside(self._base + prefix)
+
+    def _leads_astray(self, key: str) -> bool:
+        """Tell whether a symlink leaves the root, or leads back to a folder it lies in."""
+        real = os.path.realpath(self._base + key)
+        above = [self.root, *(self._base + folder for folder in parent_folders(key))]
+        return not self.inside(real) or any(os.path.realpath(folder) == real for folder in above)
+
+    def inside(self, path: str) -> bool:
+        real_base = os.path.realpath(self.root).rstrip("/") + "/"
+        return (os.path.realpath(path) + "/").startswith(real_base)
+
+    @contextmanager
+    def locked(self, *keys: Key) -> Iterator[None]:
+        """Hold the locks of keys, in one order for everyone."""
+        descriptors: list[int] = []
+        try:
+            for stripe in sorted({crc32(key.encode()) % _LOCK_STRIPES for key in keys}):
+                descriptors.append(self._open_lock(stripe, keys[0]))
+                fcntl.flock(descriptors[-1], fcntl.LOCK_EX)
+            yield
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _open_lock(self, stripe: int, key: Key) -> int:
+        path = f"{self._base}{_LOCKS}/{stripe:02x}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with self.errors(key, "write"):
+            try:
+                return os.open(path, flags, 0o666)
+            except FileNotFoundError:
+                os.makedirs(self._base + _LOCKS, exist_ok=True)
+                return os.open(path, flags, 0o666)
+
+    def rename(self, source: str, key: Key) -> None:
+        """Move a file to the place of a key; pruning may remove the folder meanwhile."""
+        folder, _, name = key.rpartition("/")
+        for _ in range(_TRIES):
+            try:
+                descriptor = self._open_folder(folder, key)
+                try:
+                    os.replace(source, name, dst_dir_fd=descriptor)
+                    if self.durable:
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            except FileNotFoundError:
+                continue
+            except _CONFLICTS as error:
+                if not self._remove_empty_folders(self._base + key):
+                    raise KeyConflict(
+                        f"{key!r} cannot stand in {self.root} beside a key that is its folder, or lies below it; "
+                        "choose another key, or delete that one"
+                    ) from error
+            else:
+                return
+        raise BackendError(f"{key!r} cannot be written to {self.root}: its folder keeps vanishing; try again")
+
+    def _open_folder(self, folder: str, key: Key) -> int:
+        """Open the folder of a key, and make it where it is missing."""
+        path = self._base + folder
+        try:
+            descriptor = os.open(path, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            if self.inside(path):
+                self._make_folders(path)
+            descriptor = os.open(path, _FOLDER_FLAGS)
+        if self._holds(descriptor, folder + "/"):
+            return descriptor
+        os.close(descriptor)
+        raise BackendError(f"{key!r} cannot be written: a symbolic link in {self.root} leads out of the store; remove it")
+
+    def _make_folders(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+        while self.durable and len(path) >= len(self.root):
+            path = os.path.dirname(path)
+            _sync_folder(path)
+
+    def _remove_empty_folders(self, path: str) -> bool:
+        """Clear away folders without a file, as a killed process may leave them."""
+        if os.path.islink(path) or not os.path.isdir(path):
+            return False
+        if any(files for _, _, files in os.walk(path)):
+            return False
+        try:
+            for folder, _, _ in os.walk(path, topdown=False):
+                os.rmdir(folder)
+        except OSError:
+            return False
+        return True
+
+    def unlink(self, key: Key) -> None:
+        """Remove the file of a key; a symlink itself, never what it leads to."""
+        path = self._base + key
+        with self.errors(key, "delete"):
+            try:
+                mode = os.lstat(path).st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) or not self.inside(os.path.dirname(path)):
+                    raise self.missing(key)
+                os.unlink(path)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                raise self.missing(key) from None
+            self.prune(key)
+
+    def prune(self, key: Key) -> None:
+        """Remove the folders above a key that are empty now."""
+        with suppress(OSError):  # not empty, or somebody else was faster
+            for folder in reversed(parent_folders(key)):
+                if folder == PRIVATE_FOLDER or is_private(folder):
+                    break
+                os.rmdir(self._base + folder)
+
+    def open_temporary(self, key: Key) -> tuple[int, str]:
+        """Make a temporary file; litter of killed processes is swept away by the first one."""
+        path = f"{self._base}{_TEMPORARY}/{os.getpid():x}-{time.time_ns():x}-{next(_NUMBERS):x}"
+        with self.errors(key, "write"):
+            if not self._swept:
+                self._swept = True
+                self._sweep()
+            try:
+                return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+            except FileNotFoundError:
+                os.makedirs(self._base + _TEMPORARY, exist_ok=True)
+                return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+
+    def _sweep(self) -> None:
+        oldest = time.time() - _LITTER_AGE
+        with suppress(FileNotFoundError), os.scandir(self._base + _TEMPORARY) as items:
+            for item in items:
+                with suppress(OSError):
+                    if item.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(item.path)
+
+    def children(self, folder: str, foreign: list[str]) -> "list[tuple[str, os.DirEntry[str]]]":
+        """List a folder in the byte order of the keys: a folder counts with its trailing slash."""
+        found = []
+        try:
+            with os.scandir(self._base + folder) as items:
+                for item in items:
+                    key = folder + item.name
+                    if key == PRIVATE_FOLDER or is_private(key):
+                        continue
+                    if not is_key(key):
+                        foreign.append(key)
+                        continue
+                    if item.is_symlink() and self._leads_astray(key):
+                        foreign.append(key)
+                    elif item.is_dir():
+                        found.append((key + "/", item))
+                    elif item.is_file():
+                        found.append((key, item))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                self.fail(error, folder or "/", "list")
+        found.sort(key=lambda pair: pair[0])
+        return found
+
+    @contextmanager
+    def errors(self, key: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except AnystoreError:
+            raise
+        except OSError as error:
+            self.fail(error, key, what)
+
+    def fail(self, error: OSError, key: str, what: str) -> NoReturn:
+        """Raise the error of ours that an error of the system means."""
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise InvalidKey(f"{key!r} cannot be a file in {self.root}: a segment is longer than 255 bytes; shorten it") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and what != "read" and what != "list":
+            raise ReadOnlyError(f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions") from error
+        raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}") from error
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, _FOLDER_FLAGS)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,453 @@
+"""Codecs: a value to bytes, and back.
+
+A codec fails before a store is touched, and none but ``pickle`` ever runs code that
+it finds in the bytes.
+"""
+
+import math
+import pickle
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
+
+from anystore.errors import CodecError
+
+SerializationMode = Literal["auto", "raw", "text", "json", "pickle", "parquet", "arrow", "csv"]
+"""The names that ``serialization_mode`` takes, besides a :class:`Codec`."""
+
+MAX_NESTING = 200
+"""How deep lists and dicts may lie in each other."""
+
+_INT64 = range(-(2**63), 2**64)
+_DIGITS = 4000
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_DIGITS + 1))
+_STRING_OR_NUMBER = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?', re.DOTALL
+)
+_SAFE_DIGITS = 600  # below the smallest limit that Python lets a program set for str and int
+_JSON_START = frozenset('{["-0123456789tfn \t\n\r')
+_JSON_START_BYTES = frozenset(b'{["-0123456789tfn \t\n\r')
+_SCALARS = (datetime, date, time, timedelta, UUID, Decimal)
+
+
+class Codec(ABC):
+    """Turns values into bytes, and bytes into values.
+
+    Attributes:
+        name: What errors call it.
+        by_line: Whether each line of a value is a value of its own, so that it can be streamed.
+        skips_blank_lines: Whether a blank line is no value.
+    """
+
+    name: str = "custom"
+    by_line: bool = False
+    skips_blank_lines: bool = False
+
+    @abstractmethod
+    def encode(self, value: Any) -> bytes:
+        """Turn a value into bytes.
+
+        Raises:
+            CodecError: If the value cannot be written so that it comes back as it was.
+        """
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Any:
+        """Turn bytes into a value.
+
+        Raises:
+            CodecError: If these are not the bytes of such a value.
+        """
+
+
+class RawCodec(Codec):
+    """Bytes as they are; text as UTF-8. Returns bytes."""
+
+    name = "raw"
+    by_line = True
+
+    def encode(self, value: Any) -> bytes:
+        """Return the bytes."""
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return _encode_utf8(value)
+        if isinstance(value, bytearray | memoryview):
+            return bytes(value)
+        raise CodecError(f"raw takes bytes or str, not {_type_name(value)}; try serialization_mode='auto'")
+
+    def decode(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
+
+
+class TextCodec(Codec):
+    """Text as UTF-8. Takes and returns str."""
+
+    name = "text"
+    by_line = True
+
+    def encode(self, value: Any) -> bytes:
+        """Encode a str."""
+        if not isinstance(value, str):
+            raise CodecError(f"text takes str, not {_type_name(value)}; try serialization_mode='auto' or 'raw'")
+        return _encode_utf8(value)
+
+    def decode(self, data: bytes) -> str:
+        """Decode UTF-8."""
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise CodecError(f"the value is not UTF-8 text ({error.reason}); try serialization_mode='raw'") from error
+
+
+class JsonCodec(Codec):
+    """JSON, with tuples as arrays and models, dataclasses and dates wherever they stand."""
+
+    name = "json"
+    by_line = True
+    skips_blank_lines = True
+
+    def encode(self, value: Any) -> bytes:
+        """Write JSON."""
+        return _dump(_plain(value, MAX_NESTING))
+
+    def decode(self, data: bytes) -> Any:
+        """Read JSON."""
+        try:
+            return parse_json(data)
+        except ValueError as error:
+            raise CodecError(f"the value is not JSON ({error}); try serialization_mode='auto' or 'raw'") from error
+
+
+class AutoCodec(Codec):
+    """What JSON and plain text can hold, so that each value comes back equal and of its type.
+
+    Text is stored as it is, unless it is valid JSON itself: then it is stored as a JSON
+    string. Bytes are stored as they are, and come back as JSON, text or bytes, whichever
+    they are. One parser, :func:`parse_json`, decides on both sides what is JSON.
+    """
+
+    name = "auto"
+    by_line = True
+
+    def encode(self, value: Any) -> bytes:
+        """Write text as it is, and the rest as JSON."""
+        if type(value) is str:
+            data = _encode_utf8(value)
+            return orjson.dumps(value) if value and value[0] in _JSON_START and _is_json(data) else data
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value)
+        if isinstance(value, BaseModel) or type(value) in _SCALARS or (is_dataclass(value) and not isinstance(value, type)):
+            return _dump(_jsonable(value))
+        return _dump(value)
+
+    def decode(self, data: bytes) -> Any:
+        """Read JSON, else text, else bytes."""
+        if data and data[0] in _JSON_START_BYTES:
+            try:
+                return parse_json(data)
+            except ValueError:
+                pass
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data
+
+
+class PickleCodec(Codec):
+    """Python's pickle. Reading one runs whatever code it holds: only for stores you alone write."""
+
+    name = "pickle"
+
+    def encode(self, value: Any) -> bytes:
+        """Pickle the value."""
+        try:
+            return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+            raise CodecError(f"{_type_name(value)} cannot be pickled: {error}") from error
+
+    def decode(self, data: bytes) -> Any:
+        """Unpickle the value."""
+        try:
+            return pickle.loads(data)  # noqa: S301 - what this mode is for, and chosen by name
+        except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError, TypeError, KeyError) as error:
+            raise CodecError(f"the value cannot be unpickled: {error}") from error
+
+
+class ModelCodec(Codec):
+    """A pydantic model, or any type that pydantic validates, as JSON.
+
+    Args:
+        model: The type, such as ``Person`` or ``list[Person]``.
+
+    Raises:
+        CodecError: If pydantic cannot handle the type.
+    """
+
+    by_line = True
+    skips_blank_lines = True
+
+    def __init__(self, model: Any) -> None:
+        self.name = f"model {model.__name__ if isinstance(model, type) and not get_args(model) else model}"
+        try:
+            self._adapter: TypeAdapter[Any] = TypeAdapter(model)
+        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise CodecError(f"{model!r} is no model that pydantic can validate; pass a class derived from BaseModel") from error
+
+    def encode(self, value: Any) -> bytes:
+        """Validate the value and write JSON."""
+        try:
+            checked = self._adapter.validate_python(value)
+            plain = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True)
+        except (ValidationError, PydanticSerializationError) as error:
+            raise CodecError(f"the value does not fit {self.name}: {_brief(error)}") from error
+        return _dump(plain)
+
+    def decode(self, data: bytes) -> Any:
+        """Read JSON and validate it."""
+        try:
+            return self._adapter.validate_json(data)
+        except ValidationError as error:
+            raise CodecError(f"the stored value does not fit {self.name}: {_brief(error)}") from error
+
+
+class FunctionCodec(Codec):
+    """Two functions of the caller, beside the codec that they stand in for.
+
+    Args:
+        serialization_func: From a value to bytes, or to a str that is stored as UTF-8.
+        deserialization_func: From bytes to a value.
+        fallback: Does what no function was given for.
+    """
+
+    by_line = True
+
+    def __init__(
+        self,
+        serialization_func: Callable[[Any], bytes | str] | None,
+        deserialization_func: Callable[[bytes], Any] | None,
+        fallback: Codec,
+    ) -> None:
+        self.name = "custom function"
+        self._serialize = serialization_func
+        self._deserialize = deserialization_func
+        self._fallback = fallback
+
+    def encode(self, value: Any) -> bytes:
+        """Call the function; its exceptions pass through."""
+        if self._serialize is None:
+            return self._fallback.encode(value)
+        data = self._serialize(value)
+        if not isinstance(data, bytes | bytearray | memoryview | str):
+            raise CodecError(f"serialization_func returned {_type_name(data)}; it has to return bytes or str")
+        return _encode_utf8(data) if isinstance(data, str) else bytes(data)
+
+    def decode(self, data: bytes) -> Any:
+        """Call the function; its exceptions pass through."""
+        return self._fallback.decode(data) if self._deserialize is None else self._deserialize(data)
+
+
+_BY_NAME: dict[str, Codec] = {
+    codec.name: codec for codec in (AutoCodec(), RawCodec(), TextCodec(), JsonCodec(), PickleCodec())
+}
+
+
+def named_codec(mode: str) -> Codec | None:
+    """Give the codec of a serialisation mode, or None for one that is not of this file."""
+    return _BY_NAME.get(mode)
+
+
+@lru_cache(maxsize=256)
+def model_codec(model: Any) -> ModelCodec:
+    """Give the codec of a model; making one compiles a validator, so it is kept."""
+    return ModelCodec(model)
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON as RFC 8259 has it, with integers of any length.
+
+    Args:
+        data: UTF-8 text.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is not JSON; NaN, infinity, lone surrogates, a byte order mark and
+            nesting beyond 200 are not.
+
+    Source:
+        RFC 8259. The parser is jiter's, which pydantic carries.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        if not _LONG_NUMBER.search(data):
+            raise
+    # jiter refuses integers of more than 4,300 digits: each becomes a string that no text of
+    # the value can be confused with, since it is parsed in a place of its own.
+    return _parse_long_numbers(data)
+
+
+def _parse_long_numbers(data: bytes) -> Any:
+    numbers: list[int] = []
+
+    def stand_in(match: re.Match[bytes]) -> bytes:
+        token = match[0]
+        if token.startswith(b'"'):
+            return b'"s' + token[1:]
+        digits = token.removeprefix(b"-")
+        if len(digits) <= _DIGITS or not digits.isdigit():
+            return token
+        if digits.startswith(b"0"):
+            raise ValueError("a number starts with 0")
+        numbers.append(_text_to_int(token.decode()))
+        return b'"n%d"' % (len(numbers) - 1)
+
+    return _put_back(from_json(_STRING_OR_NUMBER.sub(stand_in, data), allow_inf_nan=False), numbers)
+
+
+def _put_back(value: Any, numbers: list[int]) -> Any:
+    if isinstance(value, str):
+        return value[1:] if value.startswith("s") else numbers[int(value[1:])]
+    if isinstance(value, list):
+        return [_put_back(item, numbers) for item in value]
+    if isinstance(value, dict):
+        if not all(name.startswith("s") for name in value):
+            raise ValueError("a name is a number")
+        return {name[1:]: _put_back(item, numbers) for name, item in value.items()}
+    return value
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        parse_json(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _encode_utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CodecError("the text holds a lone surrogate, which UTF-8 cannot hold; use serialization_mode='pickle'") from error
+
+
+def _dump(value: Any) -> bytes:
+    """Write a value of plain JSON types, and refuse every other one."""
+    try:
+        return orjson.dumps(_with_long_numbers(value) if _check(value, MAX_NESTING) else value)
+    except orjson.JSONEncodeError as error:
+        raise CodecError(f"the value cannot be written as JSON: {error}") from error
+
+
+def _check(value: Any, nesting: int) -> bool:
+    """Refuse what would not come back equal and of its type; tell whether there are long integers."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return False
+    if kind is int:
+        return value not in _INT64
+    if kind is float:
+        if not math.isfinite(value):
+            raise CodecError(f"JSON has no {value}; store None instead, or use serialization_mode='pickle'")
+        return False
+    if kind is not list and kind is not dict:
+        raise CodecError(
+            f"{_type_name(value)} would not come back as it is; use serialization_mode='pickle', "
+            "or pass model= for a pydantic model or dataclass"
+        )
+    if not nesting:
+        raise CodecError(f"lists and dicts are nested deeper than {MAX_NESTING}; flatten them, or use serialization_mode='pickle'")
+    if kind is dict:
+        for name in value:
+            if type(name) is not str:
+                raise CodecError(f"a dict's key is {_type_name(name)}, and JSON has only str; use serialization_mode='pickle'")
+        value = value.values()
+    long = False
+    for item in value:
+        item_kind = type(item)
+        if item_kind is not str and item_kind is not bool and item is not None:
+            long |= _check(item, nesting - 1)
+    return long
+
+
+def _with_long_numbers(value: Any) -> Any:
+    """Copy a checked value with its long integers as JSON text, which orjson takes over as it is."""
+    if type(value) is list:
+        return [_with_long_numbers(item) for item in value]
+    if type(value) is dict:
+        return {name: _with_long_numbers(item) for name, item in value.items()}
+    if type(value) is int and value not in _INT64:
+        return orjson.Fragment(_int_to_text(value))
+    return value
+
+
+def _plain(value: Any, nesting: int) -> Any:
+    """Turn what JSON has a usual form for into plain JSON types."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if not nesting:
+        raise CodecError(f"the value is nested deeper than {MAX_NESTING}; flatten it, or use serialization_mode='pickle'")
+    if isinstance(value, list | tuple):
+        return [_plain(item, nesting - 1) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item, nesting - 1) for name, item in value.items()}
+    plain = _jsonable(value)
+    return plain if plain is not value else str(value)
+
+
+def _jsonable(value: Any) -> Any:
+    try:
+        return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError) as error:
+        raise CodecError(
+            f"{_type_name(value)} cannot be written as JSON; use serialization_mode='pickle', or pass serialization_func"
+        ) from error
+
+
+def _int_to_text(number: int) -> str:
+    """Write an integer of any size; Python itself refuses beyond a limit that programs may change."""
+    digits: list[str] = []
+    rest, base = abs(number), 10**_SAFE_DIGITS
+    while rest >= base:
+        rest, low = divmod(rest, base)
+        digits.append(f"{low:0{_SAFE_DIGITS}d}")
+    digits.append(str(rest))
+    return ("-" if number < 0 else "") + "".join(reversed(digits))
+
+
+def _text_to_int(text: str) -> int:
+    """Read an integer of any size."""
+    digits = text.removeprefix("-")
+    number, base = 0, 10**_SAFE_DIGITS
+    head = len(digits) % _SAFE_DIGITS
+    for start in range(head - _SAFE_DIGITS if head else 0, len(digits), _SAFE_DIGITS):
+        number = number * base + int(digits[max(start, 0) : start + _SAFE_DIGITS])
+    return -number if text.startswith("-") else number
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _brief(error: Exception) -> str:
+    """Say what is wrong with which field; without the value, which may be a secret."""
+    if isinstance(error, ValidationError):
+        first, *others = error.errors(include_input=False, include_url=False, include_context=False)
+        place = ".".join(str(part) for part in first["loc"]) or "the value"
+        return f"{place}: {first['msg']}" + (f" (and {len(others)} more)" if others else "")
+    return str(error).partition("\n")[0]

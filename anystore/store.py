@@ -1,0 +1,775 @@
+"""Values under keys, on any backend: the one façade of the package."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, Literal, Self, overload
+
+from anystore.backend import Backend, Entry, Feature, remaining_ttl
+from anystore.backends import open_backend
+from anystore.codecs import Codec, FunctionCodec, SerializationMode, model_codec, named_codec
+from anystore.errors import CodecError, DoesNotExist, InvalidKey, InvalidOption, Unsupported, VersionMismatch
+from anystore.extras import load
+from anystore.keys import Key, glob_head, match_glob, parse_key, parse_prefix
+from anystore.settings import Settings, read_default_settings, read_settings
+from anystore.streams import TextWriter, ValueWriter, iterate_lines, open_value
+from anystore.uris import parse_uri
+
+Mode = SerializationMode | Codec
+Ttl = float | timedelta
+BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
+
+_TABLE_MODES = ("parquet", "arrow", "csv")
+_JSON_MODES = ("auto", "json")
+_BATCH = 1000
+
+
+def get_store(
+    uri: str | os.PathLike[str] | None = None,
+    *,
+    serialization_mode: Mode | None = None,
+    model: Any = None,
+    serialization_func: Callable[[Any], bytes | str] | None = None,
+    deserialization_func: Callable[[bytes], Any] | None = None,
+    default_ttl: Ttl | None = None,
+    raise_on_nonexist: bool | None = None,
+    readonly: bool | None = None,
+    backend_config: Mapping[str, Any] | None = None,
+) -> "Store":
+    """Open a store; nothing is connected, read or made before it is used.
+
+    Args:
+        uri: A path, or ``scheme://…``. None is the default store: the one of ``ANYSTORE_FILE``
+            or ``ANYSTORE_URI``, else ``./anystore-data``.
+        serialization_mode: How values become bytes; ``auto`` if nothing else is said.
+        model: A pydantic model or another type that values are validated against, or a frame class.
+        serialization_func: From a value to bytes or str, instead of a mode.
+        deserialization_func: From bytes to a value, instead of a mode.
+        default_ttl: Seconds, or a timedelta, for each value to live that is put without ``ttl``.
+        raise_on_nonexist: Whether ``get``, ``pop`` and ``stream`` raise for a missing key (they do if
+            nothing else is said), or give None.
+        readonly: Whether every write is refused.
+        backend_config: Options and credentials of the backend; an unknown one is refused.
+
+    Returns:
+        The store.
+
+    Raises:
+        InvalidUri: If there is no such backend, or the URI is not what it takes.
+        InvalidOption: If an option, or a variable of the environment, is not what it can be.
+        MissingExtra: If the library that the scheme needs is not installed.
+        Unsupported: If ``default_ttl`` is asked of a backend that cannot keep it.
+
+    Example:
+        >>> store = get_store("memory://example")
+        >>> entry = store.put("greeting", "hello")
+        >>> store.get("greeting")
+        'hello'
+    """
+    settings = read_default_settings() if uri is None else read_settings()
+    config = settings.backend_config if backend_config is None else backend_config
+    backend = open_backend(parse_uri(settings.uri if uri is None else uri), config)
+    if settings.readonly if readonly is None and uri is None else readonly:
+        backend = load("anystore.backends.wrap").ReadonlyBackend(backend)
+    return Store(
+        backend,
+        serialization_mode=_mode_of(settings) if serialization_mode is None else serialization_mode,
+        model=model,
+        serialization_func=serialization_func,
+        deserialization_func=deserialization_func,
+        default_ttl=_default_ttl(settings, backend, is_default=uri is None) if default_ttl is None else default_ttl,
+        raise_on_nonexist=settings.raise_on_nonexist if raise_on_nonexist is None else raise_on_nonexist,
+    )
+
+
+def _mode_of(settings: Settings) -> Any:
+    return settings.serialization_mode
+
+
+def _default_ttl(settings: Settings, backend: Backend, *, is_default: bool) -> float | None:
+    """Give the environment's ttl; a store that it does not speak of need not be able to keep it."""
+    keeps = Feature.EXPIRE in backend.features
+    return settings.default_ttl if is_default or keeps else None
+
+
+class Store:
+    """Values under keys.
+
+    A store is immutable, may be shared between threads, and is pickled by its configuration.
+
+    Args:
+        backend: Where the bytes are.
+        serialization_mode: How values become bytes.
+        model: A type that values are validated against.
+        serialization_func: From a value to bytes or str.
+        deserialization_func: From bytes to a value.
+        default_ttl: Seconds, or a timedelta, for values to live.
+        raise_on_nonexist: Whether ``get``, ``pop`` and ``stream`` raise for a missing key.
+
+    Raises:
+        InvalidOption: If an argument is not what it can be.
+        Unsupported: If the backend cannot keep ``default_ttl``.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        serialization_mode: Mode = "auto",
+        model: Any = None,
+        serialization_func: Callable[[Any], bytes | str] | None = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+        default_ttl: Ttl | None = None,
+        raise_on_nonexist: bool = True,
+    ) -> None:
+        self._backend = backend
+        self._mode = serialization_mode
+        self._model = model
+        self._functions = (serialization_func, deserialization_func)
+        self._ttl = _seconds(default_ttl)
+        self._raising = raise_on_nonexist
+        self._codec = _with_functions(*self._functions, fallback=_codec_for(serialization_mode, model))
+        if self._ttl is not None and Feature.EXPIRE not in backend.features:
+            raise Unsupported(
+                f"{backend.uri} cannot let values expire, so it takes no default_ttl; "
+                "instead: anystore.anycache, which keeps an expiry in the value"
+            )
+
+    def __repr__(self) -> str:
+        """Show the masked URI."""
+        return f"<Store {self.uri}>"
+
+    @property
+    def uri(self) -> str:
+        """Where the store is, with secrets masked."""
+        return self._backend.uri
+
+    @property
+    def features(self) -> Feature:
+        """What the backend can do beyond reading."""
+        return self._backend.features
+
+    @property
+    def backend(self) -> Backend:
+        """The backend: bytes under keys."""
+        return self._backend
+
+    # -- one value -----------------------------------------------------------
+
+    def get(
+        self,
+        key: str,
+        *,
+        raise_on_nonexist: bool | None = None,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """Read a value.
+
+        Args:
+            key: The key.
+            raise_on_nonexist: Whether a missing key raises, or gives None.
+            serialization_mode: How the bytes become a value, instead of the store's mode.
+            model: A type to validate the value against, or a frame class.
+            deserialization_func: From bytes to a value, instead of a mode.
+
+        Returns:
+            The value.
+
+        Raises:
+            DoesNotExist: If there is none.
+            CodecError: If the bytes are not of this serialisation.
+            InvalidKey: If the key is none.
+        """
+        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        parsed = parse_key(key)
+        try:
+            data = self._backend.get(parsed)
+        except DoesNotExist:
+            if self._raises(raise_on_nonexist):
+                raise
+            return None
+        return self._decode(codec, parsed, data)
+
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        serialization_func: Callable[[Any], bytes | str] | None = None,
+        ttl: Ttl | None = None,
+        if_absent: bool = False,
+        if_version: str | None = None,
+    ) -> Entry:
+        """Store a value; whole, or not at all.
+
+        Args:
+            key: The key.
+            value: The value.
+            serialization_mode: How the value becomes bytes, instead of the store's mode.
+            model: A type to validate the value against.
+            serialization_func: From the value to bytes or str, instead of a mode.
+            ttl: Seconds, or a timedelta, for the value to live.
+            if_absent: Store only if there is no value.
+            if_version: Store only if the value still has this version, as ``info`` and ``put`` give it.
+
+        Returns:
+            The entry of the value as it is stored now.
+
+        Raises:
+            CodecError: If the value cannot be written in this serialisation; nothing was changed.
+            AlreadyExists: If ``if_absent`` is set and there is a value.
+            VersionMismatch: If the value has another version than ``if_version``.
+            Unsupported: If the backend cannot do what is asked; nothing was changed.
+            KeyConflict: If the backend cannot hold this key beside another one.
+        """
+        if if_absent and if_version is not None:
+            raise InvalidOption(f"put {key!r}: if_absent and if_version exclude each other; pass one")
+        codec = self._choose(serialization_mode, model, serialization_func, None)
+        parsed = parse_key(key)
+        seconds = self._ttl if ttl is None else _seconds(ttl)
+        data = self._encode(codec, parsed, value)
+        return self._backend.put(parsed, data, create=if_absent, version=if_version, ttl=seconds)
+
+    def pop(
+        self,
+        key: str,
+        *,
+        raise_on_nonexist: bool | None = None,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """Read a value and delete it.
+
+        With TAKE, one of many callers gets the value. Without, this is ``get`` and then
+        ``delete``, and several callers may get it. Bytes that cannot be decoded stay.
+
+        Args:
+            key: The key.
+            raise_on_nonexist: Whether a missing key raises, or gives None.
+            serialization_mode: As for ``get``.
+            model: As for ``get``.
+            deserialization_func: As for ``get``.
+
+        Returns:
+            The value.
+
+        Raises:
+            DoesNotExist: If there is none.
+            CodecError: If the bytes are not of this serialisation.
+        """
+        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        parsed = parse_key(key)
+        self._backend.require_write(parsed)
+        takes = Feature.TAKE in self.features
+        try:
+            data = self._backend.take(parsed) if takes else self._backend.get(parsed)
+        except DoesNotExist:
+            if self._raises(raise_on_nonexist):
+                raise
+            return None
+        try:
+            value = self._decode(codec, parsed, data)
+        except BaseException:
+            if takes:
+                self._backend.put(parsed, data)
+            raise
+        if not takes:
+            self._backend.delete(parsed)
+        return value
+
+    def stream(
+        self,
+        key: str,
+        *,
+        raise_on_nonexist: bool | None = None,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+    ) -> Iterator[Any]:
+        r"""Read a value line by line, in bounded memory.
+
+        Args:
+            key: The key.
+            raise_on_nonexist: Whether a missing key raises, by this call, or gives no lines.
+            serialization_mode: How each line becomes a value. JSON and models leave out blank lines.
+            model: A type to validate each line against.
+            deserialization_func: From a line's bytes to a value.
+
+        Returns:
+            A value for each line; the line ends ``\n`` and ``\r\n`` are not part of it.
+
+        Raises:
+            DoesNotExist: If there is no value.
+            CodecError: If the serialisation has no lines, or a line is not of it.
+            VersionMismatch: If the value is replaced meanwhile, and the backend cannot read on.
+        """
+        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        parsed = parse_key(key)
+        if not codec.by_line:
+            raise CodecError(f"{key!r} in {self.uri}: {codec.name} has no lines; use get()")
+        try:
+            pieces = self._backend.read(parsed)
+        except DoesNotExist:
+            if self._raises(raise_on_nonexist):
+                raise
+            return iter(())
+        return self._decode_lines(codec, parsed, pieces)
+
+    def _decode_lines(self, codec: Codec, key: Key, pieces: Iterator[bytes]) -> Iterator[Any]:
+        for line in iterate_lines(pieces):
+            if line or not codec.skips_blank_lines:
+                yield self._decode(codec, key, line)
+
+    def delete(self, key: str) -> None:
+        """Delete a value; a missing key is no error."""
+        self._backend.delete(parse_key(key))
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is a value."""
+        return self._backend.exists(parse_key(key))
+
+    def info(self, key: str) -> Entry:
+        """Say what is known of a value without reading it.
+
+        Raises:
+            DoesNotExist: If there is none.
+        """
+        return self._backend.stat(parse_key(key))
+
+    def checksum(self, key: str, algorithm: str = "sha256") -> str:
+        """Compute the checksum of a value, in bounded memory.
+
+        Args:
+            key: The key.
+            algorithm: A name that ``hashlib`` knows.
+
+        Returns:
+            The checksum in hexadecimal.
+
+        Raises:
+            DoesNotExist: If there is no value.
+            InvalidOption: If the algorithm is unknown.
+        """
+        parsed = parse_key(key)
+        try:
+            digest = hashlib.new(algorithm, usedforsecurity=False)
+            digest.hexdigest()
+        except (ValueError, TypeError) as error:
+            raise InvalidOption(f"{algorithm!r} is no checksum; use 'sha256', 'md5', 'blake2b' or 'sha1'") from error
+        for piece in self._backend.read(parsed):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def touch(self, key: str) -> datetime:
+        """Store the current time.
+
+        Returns:
+            The time that was stored, aware, in UTC.
+        """
+        now = datetime.now(UTC)
+        self.put(key, now, serialization_mode="auto")
+        return now
+
+    def append(self, key: str, data: bytes | str) -> None:
+        """Add bytes, or text as UTF-8, at the end of a value, or make it; one call is one step.
+
+        Raises:
+            Unsupported: If the backend has no APPEND.
+        """
+        parsed = parse_key(key)
+        self._backend.append(parsed, self._encode(_named("raw"), parsed, data))
+
+    @overload
+    def open(self, key: str, mode: Literal["rb", "wb", "xb", "ab"] = "rb") -> IO[bytes]: ...
+
+    @overload
+    def open(
+        self,
+        key: str,
+        mode: Literal["r", "rt", "w", "wt", "x", "xt", "a", "at"],
+        *,
+        encoding: str | None = None,
+        newline: str | None = None,
+    ) -> IO[str]: ...
+
+    @overload
+    def open(self, key: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]: ...
+
+    def open(
+        self, key: str, mode: str = "rb", *, encoding: str | None = None, newline: str | None = None
+    ) -> IO[Any]:
+        r"""Open a value as a file.
+
+        Leaving a ``with`` block, or ``close``, commits what was written; an exception in the
+        block aborts it, and so does forgetting the file. Until then nobody sees it.
+
+        Args:
+            key: The key.
+            mode: ``r``, ``w``, ``x`` (create) or ``a`` (append), with ``b``, which is the default, or as
+                text without.
+            encoding: Of text; UTF-8 if None.
+            newline: As for the built-in ``open``; text that is written keeps its ``\n`` on every system.
+
+        Returns:
+            A file; seekable for reading where the backend has ranges.
+
+        Raises:
+            DoesNotExist: If a value to be read is not there.
+            AlreadyExists: If a value to be created is there.
+            InvalidOption: If the mode is none of these.
+            Unsupported: If the backend cannot do it.
+        """
+        parsed = parse_key(key)
+        action, is_text = _parse_mode(mode)
+        if not is_text and (encoding is not None or newline is not None):
+            raise InvalidOption(f"open {key!r} with mode {mode!r}: bytes have no encoding or newline; use mode {action!r}")
+        file = open_value(self._backend, parsed, action, ttl=self._ttl)
+        if not is_text:
+            return file  # type: ignore[return-value] - a BufferedIOBase is what IO[bytes] describes
+        if isinstance(file, ValueWriter):
+            return TextWriter(file, encoding=encoding or "utf-8", newline="\n" if newline is None else newline)
+        return io.TextIOWrapper(file, encoding=encoding or "utf-8", newline=newline)
+
+    # -- moving --------------------------------------------------------------
+
+    def copy(self, key: str, target_key: str | None = None, *, target_store: "Store | None" = None) -> None:
+        """Copy a value, in bounded memory, with its expiry.
+
+        Args:
+            key: The key.
+            target_key: The key of the copy; the same one if None.
+            target_store: The store of the copy; this one if None.
+
+        Raises:
+            DoesNotExist: If there is no value.
+            InvalidOption: If neither another key nor another store is given.
+            Unsupported: If the value expires, and the other store cannot let it.
+        """
+        if target_key is None and target_store is None:
+            raise InvalidOption(f"copy {key!r}: pass a target_key, a target_store, or both")
+        source, target = parse_key(key), parse_key(key if target_key is None else target_key)
+        if target_store is None or target_store.backend is self._backend:
+            if source == target:
+                self._backend.stat(source)
+            else:
+                self._backend.copy(source, target)
+            return
+        with self._backend.reader(source) as reader:
+            with target_store.backend.writer(target, ttl=remaining_ttl(reader.entry)) as writer:
+                copied = 0
+                for piece in reader.read():
+                    copied += writer.write(piece)
+                if reader.entry.size is not None and copied != reader.entry.size:
+                    raise VersionMismatch(
+                        f"{key!r} in {self.uri} has {reader.entry.size:,} bytes, and {copied:,} came; copy it again"
+                    )
+
+    def move(self, key: str, target_key: str) -> None:
+        """Move a value to another key, with its expiry.
+
+        With MOVE this is one step. Without, the value is copied, the copy checked, and the
+        value deleted; another writer's value may be lost in between.
+
+        Raises:
+            DoesNotExist: If there is no value.
+        """
+        source, target = parse_key(key), parse_key(target_key)
+        if Feature.MOVE in self.features:
+            self._backend.move(source, target)
+            return
+        self._backend.require_write(target)
+        before = self._backend.stat(source)
+        if source == target:
+            return
+        self._backend.copy(source, target)
+        if before.size is not None and self._backend.stat(target).size != before.size:
+            raise VersionMismatch(f"{key!r} in {self.uri} was changed while it was moved; both values are kept")
+        self._backend.delete(source)
+
+    # -- many values ---------------------------------------------------------
+
+    def iterate_keys(
+        self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None
+    ) -> Iterator[str]:
+        """List keys, lazily.
+
+        Args:
+            prefix: A folder to list; ``a/b`` covers ``a/b/c``, not ``a/bc`` and not ``a/b``.
+            exclude_prefix: A folder to leave out.
+            glob: A pattern for the keys relative to the prefix; see :func:`anystore.keys.match_glob`.
+
+        Returns:
+            Whole keys.
+
+        Raises:
+            InvalidKey: If a prefix is no folder, or the pattern no glob.
+            Unsupported: If the backend cannot list.
+        """
+        folder, matches = _selection(prefix, exclude_prefix, glob)
+        return (key for key in self._backend.keys(folder) if matches(key))
+
+    def entries(
+        self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None
+    ) -> Iterator[Entry]:
+        """List what is known of each value, lazily; arguments as for ``iterate_keys``."""
+        folder, matches = _selection(prefix, exclude_prefix, glob)
+        return (entry for entry in self._backend.scan(folder) if matches(entry.key))
+
+    def iterate_values(
+        self,
+        prefix: str | None = None,
+        exclude_prefix: str | None = None,
+        glob: str | None = None,
+        *,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+    ) -> Iterator[Any]:
+        """Read the values of many keys, lazily; one that vanishes meanwhile is left out.
+
+        Args:
+            prefix: As for ``iterate_keys``.
+            exclude_prefix: As for ``iterate_keys``.
+            glob: As for ``iterate_keys``.
+            serialization_mode: As for ``get``.
+            model: As for ``get``.
+            deserialization_func: As for ``get``.
+
+        Returns:
+            The values.
+        """
+        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        keys = self.iterate_keys(prefix, exclude_prefix, glob)
+        return (value for _, value in self._read_many(codec, (Key(key) for key in keys)))
+
+    def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Read many values.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            Each key with its value, in this order; missing keys are left out.
+        """
+        return self._read_many(self._codec, (parse_key(key) for key in keys))
+
+    def _read_many(self, codec: Codec, keys: Iterable[Key]) -> Iterator[tuple[str, Any]]:
+        for key, data in self._backend.get_many(keys):
+            if data is not None:
+                yield key, self._decode(codec, key, data)
+
+    def put_many(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Store many values; each is whole or absent, all together are not one step.
+
+        Args:
+            items: A mapping, or pairs of key and value, which are taken one after the other.
+        """
+        pairs = items.items() if isinstance(items, Mapping) else items
+        encoded = ((parsed := parse_key(key), self._encode(self._codec, parsed, value)) for key, value in pairs)
+        self._backend.put_many(encoded, ttl=self._ttl)
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Delete many values; missing keys are no error."""
+        self._backend.delete_many(parse_key(key) for key in keys)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every value below a folder.
+
+        Raises:
+            InvalidKey: If the folder is empty, which would be the whole store.
+        """
+        folder = parse_prefix(prefix)
+        if not folder:
+            raise InvalidKey("delete_prefix needs a folder; to empty a store: store.delete_many(list(store.iterate_keys()))")
+        self._backend.require_write(Key(folder + "*"))
+        # listed to the end, a batch at a time, before it is deleted: listings need not survive deletions
+        while batch := [Key(key) for _, key in zip(range(_BATCH), self._backend.keys(folder), strict=False)]:
+            self._backend.delete_many(batch)
+
+    # -- other views ---------------------------------------------------------
+
+    def under(self, prefix: str) -> "Store":
+        """Give the store of a folder: its keys are relative to the prefix, and it cannot leave it.
+
+        Example:
+            >>> store = get_store("memory://views")
+            >>> entry = store.under("reports").put("may", "fine")
+            >>> list(store.iterate_keys())
+            ['reports/may']
+        """
+        folder = parse_prefix(prefix)
+        if not folder:
+            raise InvalidKey("under needs a folder such as 'reports'")
+        return self._copy_with(load("anystore.backends.wrap").PrefixBackend(self._backend, folder))
+
+    def using(
+        self,
+        *,
+        serialization_mode: Mode | None = None,
+        model: Any = None,
+        serialization_func: Callable[[Any], bytes | str] | None = None,
+        deserialization_func: Callable[[bytes], Any] | None = None,
+        default_ttl: Ttl | None = None,
+        raise_on_nonexist: bool | None = None,
+    ) -> "Store":
+        """Give the same store with other defaults; what is not given stays.
+
+        A new mode, model or function replaces all three.
+        """
+        replaces = not (serialization_mode is None and model is None and serialization_func is None and deserialization_func is None)
+        return Store(
+            self._backend,
+            serialization_mode=self._mode if serialization_mode is None else serialization_mode,
+            model=model if replaces else self._model,
+            serialization_func=serialization_func if replaces else self._functions[0],
+            deserialization_func=deserialization_func if replaces else self._functions[1],
+            default_ttl=self._ttl if default_ttl is None else default_ttl,
+            raise_on_nonexist=self._raises(raise_on_nonexist),
+        )
+
+    def local_path(self, key: str) -> AbstractContextManager[Path]:
+        """Give a value as a local file for the length of a ``with`` block; see :mod:`anystore.virtual`."""
+        virtual: ModuleType = load("anystore.virtual")
+        context: AbstractContextManager[Path] = virtual.local_path(key, self)
+        return context
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the connections."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    # -- how values become bytes ---------------------------------------------
+
+    def _copy_with(self, backend: Backend) -> "Store":
+        return Store(
+            backend,
+            serialization_mode=self._mode,
+            model=self._model,
+            serialization_func=self._functions[0],
+            deserialization_func=self._functions[1],
+            default_ttl=self._ttl,
+            raise_on_nonexist=self._raising,
+        )
+
+    def _raises(self, raise_on_nonexist: bool | None) -> bool:
+        return self._raising if raise_on_nonexist is None else raise_on_nonexist
+
+    def _choose(
+        self,
+        mode: Mode | None,
+        model: Any,
+        serialization_func: Callable[[Any], bytes | str] | None,
+        deserialization_func: Callable[[bytes], Any] | None,
+    ) -> Codec:
+        """Give the codec of one call: what the call names, else the store's."""
+        if mode is None and model is None:
+            codec = self._codec
+        else:
+            codec = _codec_for(self._mode if mode is None else mode, model)
+        return _with_functions(serialization_func, deserialization_func, fallback=codec)
+
+    def _encode(self, codec: Codec, key: Key, value: Any) -> bytes:
+        try:
+            return codec.encode(value)
+        except CodecError as error:
+            raise CodecError(f"cannot write {key!r} to {self.uri}: {error}") from error
+
+    def _decode(self, codec: Codec, key: str, data: bytes) -> Any:
+        try:
+            return codec.decode(data)
+        except CodecError as error:
+            raise CodecError(f"cannot read {key!r} in {self.uri}: {error}") from error
+
+
+def _codec_for(mode: Mode, model: Any) -> Codec:
+    """Give the codec of a serialisation mode and a model."""
+    if isinstance(mode, Codec):
+        if model is not None:
+            raise InvalidOption(f"the codec {mode.name!r} decides itself what values are; leave model out")
+        return mode
+    if mode in _TABLE_MODES or (mode == "auto" and _is_frame(model)):
+        tables = load("anystore.tables")
+        table_mode = "parquet" if mode == "auto" else mode
+        codec: Codec = tables.TableCodec(table_mode) if model is None else tables.TableCodec(table_mode, model)
+        return codec
+    if model is not None:
+        if mode not in _JSON_MODES:
+            raise InvalidOption(f"serialization_mode={mode!r} takes no model; a model is stored as JSON, with 'auto' or 'json'")
+        return model_codec(model)
+    return _named(mode)
+
+
+def _is_frame(model: Any) -> bool:
+    """Tell whether a model is a table, without importing the library that tables need."""
+    library = getattr(model, "__module__", "").partition(".")[0]
+    return library in ("pyarrow", "pandas", "polars") and bool(load("anystore.tables").is_frame_type(model))
+
+
+def _named(mode: str) -> Codec:
+    codec = named_codec(mode)
+    if codec is None:
+        raise InvalidOption(
+            f"serialization_mode={mode!r} is unknown; use 'auto', 'raw', 'text', 'json', 'pickle', 'parquet', 'arrow', 'csv' or a Codec"
+        )
+    return codec
+
+
+def _with_functions(
+    serialization_func: Callable[[Any], bytes | str] | None,
+    deserialization_func: Callable[[bytes], Any] | None,
+    *,
+    fallback: Codec,
+) -> Codec:
+    if serialization_func is None and deserialization_func is None:
+        return fallback
+    return FunctionCodec(serialization_func, deserialization_func, fallback)
+
+
+def _seconds(ttl: Ttl | None) -> float | None:
+    """Check a time to live, and give it in seconds."""
+    if ttl is None:
+        return None
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise InvalidOption(f"a ttl is a number of seconds above 0 or a timedelta, not {ttl!r}; to delete a value use delete()")
+    return float(seconds)
+
+
+def _parse_mode(mode: str) -> tuple[str, bool]:
+    """Take the mode of ``open`` apart: what to do, and whether it is text."""
+    letters = "".join(sorted(mode)) if isinstance(mode, str) else ""
+    action = letters.replace("b", "", 1).replace("t", "", 1)
+    if action not in ("r", "w", "x", "a") or ("b" in letters and "t" in letters):
+        raise InvalidOption(f"mode {mode!r} is unknown; use 'r', 'w', 'x' or 'a' for text, with 'b' for bytes; '+' is not to be had")
+    return action, "b" not in letters
+
+
+def _selection(
+    prefix: str | None, exclude_prefix: str | None, glob: str | None
+) -> tuple[str, Callable[[str], bool]]:
+    """Turn the arguments of a listing into the folder to list and a test for its keys."""
+    folder, excluded = parse_prefix(prefix), parse_prefix(exclude_prefix)
+    start = len(folder)
+    matches = match_glob(glob) if glob is not None else None
+
+    def selects(key: str) -> bool:
+        return not (excluded and key.startswith(excluded)) and (matches is None or matches(key[start:]))
+
+    return folder + (glob_head(glob) if glob is not None else ""), selects

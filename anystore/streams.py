@@ -1,0 +1,284 @@
+"""A value as a Python file object, and its lines.
+
+Leaving a ``with`` block commits what was written; an exception aborts it, and so
+does forgetting the file object, since nobody can tell whether it was finished.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import Any, Self
+
+from anystore.backend import CHUNK_BYTES, Backend, Feature, Reader, Writer
+from anystore.errors import AlreadyExists, DoesNotExist, VersionMismatch
+from anystore.keys import Key
+
+_PART_BYTES = 8 << 20
+
+
+class ValueReader(io.RawIOBase):
+    """One version of a value, as an unbuffered file.
+
+    Reading on continues the same stream; only a seek asks the backend again.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        """Wrap a reader, which is closed together with the file."""
+        super().__init__()
+        self._reader = reader
+        self._position = 0
+        self._pieces: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
+
+    @property
+    def name(self) -> str:
+        """The key."""
+        return self._reader.entry.key
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell whether the backend can read from the middle."""
+        return self._reader.seekable and self._reader.entry.size is not None
+
+    def tell(self) -> int:
+        """Return the position, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; nothing is read yet.
+
+        Raises:
+            io.UnsupportedOperation: If the backend cannot read from the middle.
+            ValueError: If the position is negative.
+        """
+        if not self.seekable():
+            raise io.UnsupportedOperation(f"{self.name!r} comes from a server without ranges; use anystore.virtual.open_virtual")
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._reader.entry.size or 0}[whence]
+        if start + offset < 0:
+            raise ValueError(f"the position {start + offset} lies before the start of {self.name!r}")
+        if start + offset != self._position:
+            self._forget_pieces()
+            self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what comes next; 0 at the end."""
+        target = memoryview(buffer).cast("B")
+        if not self._rest:
+            if self._pieces is None:
+                self._pieces = self._reader.read(self._position)
+            self._rest = memoryview(next(self._pieces, b""))
+        size = min(len(target), len(self._rest))
+        target[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        self._position += size
+        return size
+
+    def close(self) -> None:
+        """Let the version go."""
+        if not self.closed:
+            self._forget_pieces()
+            self._reader.close()
+        super().close()
+
+    def _forget_pieces(self) -> None:
+        close = getattr(self._pieces, "close", None)  # a generator holds a connection
+        self._pieces, self._rest = None, memoryview(b"")
+        if close is not None:
+            close()
+
+
+class ValueWriter(io.BufferedIOBase):
+    """A value being written, as a file; ``close`` commits it."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Wrap a writer."""
+        super().__init__()
+        self._writer: Writer | None = writer
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._position = 0
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._position
+
+    def write(self, data: Any) -> int:
+        """Take bytes; they are handed on in larger pieces."""
+        if self.closed:
+            raise ValueError("write to a closed file")
+        piece = bytes(data)
+        self._buffer.append(piece)
+        self._buffered += len(piece)
+        self._position += len(piece)
+        if self._buffered >= CHUNK_BYTES:
+            self.flush()
+        return len(piece)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        pieces, self._buffer, self._buffered = self._buffer, [], 0
+        if self._writer is not None and pieces:
+            self._writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def abort(self) -> None:
+        """Forget the value."""
+        writer, self._writer = self._writer, None
+        self._buffer, self._buffered = [], 0
+        if writer is not None:
+            writer.abort()
+
+    def close(self) -> None:
+        """Commit the value; a second time, do nothing."""
+        if self.closed:
+            return
+        try:
+            if self._writer is not None:
+                self.flush()
+                self._writer.commit()
+                self._writer = None
+        finally:
+            self.abort()
+            super().close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Commit after a block that ended well; abort after one that did not."""
+        if kind is not None:
+            self.abort()
+        self.close()
+
+    def __del__(self) -> None:
+        """Abort a forgotten value."""
+        if hasattr(self, "_writer"):
+            self.abort()
+            self.close()
+
+
+class TextWriter(io.TextIOWrapper):
+    """A text being written over a :class:`ValueWriter`."""
+
+    def __init__(self, file: ValueWriter, *, encoding: str, newline: str) -> None:
+        """Wrap the binary file."""
+        self._file = file
+        super().__init__(file, encoding=encoding, newline=newline, write_through=True)
+
+    def __enter__(self) -> Self:
+        """Enter a block that commits or aborts."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Commit after a block that ended well; abort after one that did not."""
+        if kind is not None:
+            self._file.abort()
+        self.close()
+
+    def __del__(self) -> None:
+        """Abort a forgotten value."""
+        if hasattr(self, "_file"):
+            self._file.abort()
+
+
+class AppendWriter(Writer):
+    """Collects what is appended, so that it becomes one append at the end."""
+
+    def __init__(self, backend: Backend, key: Key) -> None:
+        """Spool up to 8 MiB in memory, and the rest in a temporary file."""
+        self._backend = backend
+        self._key = key
+        self._spool = SpooledTemporaryFile(max_size=_PART_BYTES)  # noqa: SIM115 - closed by commit and abort
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Spool the bytes."""
+        self._spool.write(data)
+        return len(data)
+
+    def commit(self) -> Any:
+        """Append everything in one step."""
+        size = self._spool.tell()
+        self._spool.seek(0)
+        if size <= _PART_BYTES or Feature.SWAP not in self._backend.features:
+            self._backend.append(self._key, self._spool.read())
+        else:
+            while not self._rewrite():
+                self._spool.seek(0)
+        self._spool.close()
+        return self._backend.stat(self._key)
+
+    def abort(self) -> None:
+        """Forget what was spooled."""
+        self._spool.close()
+
+    def _rewrite(self) -> bool:
+        """Write the longer value over the version that was read; False if another writer was faster."""
+        try:
+            reader: Reader | None = self._backend.reader(self._key)
+        except DoesNotExist:
+            reader = None
+        version = reader.entry.version if reader else None
+        try:
+            with self._backend.writer(self._key, create=reader is None, version=version) as writer:
+                for piece in reader.read() if reader else ():
+                    writer.write(piece)
+                while piece := self._spool.read(CHUNK_BYTES):
+                    writer.write(piece)
+        except (VersionMismatch, AlreadyExists):
+            return False
+        finally:
+            if reader:
+                reader.close()
+        return True
+
+
+def iterate_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    r"""Cut pieces of bytes into lines, without their line ends ``\n`` or ``\r\n``.
+
+    Example:
+        >>> list(iterate_lines(iter([b"a\r", b"\nb\n\nc"])))
+        [b'a', b'b', b'', b'c']
+    """
+    begun: list[bytes] = []
+    for piece in pieces:
+        first, *rest = piece.split(b"\n")
+        begun.append(first)
+        for line in rest:
+            yield b"".join(begun).removesuffix(b"\r")
+            begun = [line]
+    if last := b"".join(begun):
+        yield last
+
+
+def open_value(backend: Backend, key: Key, mode: str, *, ttl: float | None) -> io.BufferedReader | ValueWriter:
+    """Open a value as a binary file.
+
+    Args:
+        backend: Where it is.
+        key: The key.
+        mode: One of ``r``, ``w``, ``x`` and ``a``.
+        ttl: Seconds for a value that is written to live.
+
+    Returns:
+        The file.
+
+    Raises:
+        DoesNotExist: If a value to be read is not there.
+        AlreadyExists: If a value to be created is there.
+    """
+    if mode == "r":
+        return io.BufferedReader(ValueReader(backend.reader(key)), buffer_size=CHUNK_BYTES // 4)
+    if mode == "a":
+        backend.require_append(key)
+        return ValueWriter(AppendWriter(backend, key))
+    writer = backend.writer(key, create=mode == "x", ttl=ttl)
+    if mode == "x" and backend.exists(key):
+        writer.abort()
+        raise backend.taken(key)
+    return ValueWriter(writer)

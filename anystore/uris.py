@@ -1,0 +1,191 @@
+"""The URI of a store, in parts, and the same URI with its secrets masked.
+
+A URI says where a store is. Everything in it that could be a secret is kept out
+of reprs and is replaced by ``***`` wherever a URI is shown.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
+
+from anystore.errors import InvalidUri
+
+MASK = "***"
+"""What stands in the place of a secret."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{2}")
+_SECRET_NAME = re.compile(
+    r"pass(?:word|wd|phrase)?$|pwd$|secret|token|signature|^sig$|credential|api_?key|access_?key|account_?key"
+    r"|private_?key|^key$|^auth(?:orization)?$|connection_?string|sas",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUri:
+    """A store's URI in parts, as :func:`parse_uri` makes it.
+
+    Attributes:
+        scheme: Lower-case, such as ``file`` or ``s3``; a plain path has ``file``.
+        username: Percent-decoded, or None.
+        password: Percent-decoded, or None; not in the repr.
+        host: What stands before the port, as given, or ``""``.
+        port: The port, or None.
+        path: The rest, as given: not percent-decoded, with its leading ``/``.
+        query: The options behind ``?``, percent-decoded; not in the repr.
+        text: The whole URI as given; not in the repr.
+    """
+
+    scheme: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    host: str = ""
+    port: int | None = None
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    text: str = field(default="", repr=False)
+
+    @property
+    def masked(self) -> str:
+        """The URI with its secrets replaced by ``***``."""
+        if not _SCHEME.match(self.text):
+            return self.text
+        return f"{self.scheme}://{self._masked_authority()}{self.path}{self._masked_query()}"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every text in the URI that must not be shown, decoded and as written."""
+        found = {self.password} if self.password else set()
+        if self.username and self.password is None and self.scheme in ("http", "https"):
+            found.add(self.username)
+        found.update(value for name, value in self.query.items() if value and is_secret_name(name))
+        return frozenset(found | {quote(text, safe="") for text in found})
+
+    def _masked_authority(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        if self.username is None and self.password is None:
+            return self.host + port
+        if self.password is not None:
+            return f"{quote(self.username or '', safe='')}:{MASK}@{self.host}{port}"
+        # a name alone before an HTTP host is nearly always an access token
+        shown = MASK if self.scheme in ("http", "https") else quote(self.username or "", safe="")
+        return f"{shown}@{self.host}{port}"
+
+    def _masked_query(self) -> str:
+        shown = (
+            f"{quote(name, safe='')}={MASK if is_secret_name(name) else quote(value, safe='/:')}"
+            for name, value in self.query.items()
+        )
+        text = "&".join(shown)
+        return f"?{text}" if text else ""
+
+
+def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
+    """Take a store's URI, or a path, apart.
+
+    Args:
+        uri: A path, or ``scheme://…``. A path is taken as it is, but for a leading ``~/``.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        InvalidUri: If it is empty, no text, holds NUL, or has a port that is no number.
+
+    Example:
+        >>> parse_uri("redis://me:hunter2@host:6379/0").masked
+        'redis://me:***@host:6379/0'
+    """
+    if isinstance(uri, os.PathLike):
+        return _parse_path(os.fspath(uri))
+    if not isinstance(uri, str):
+        raise InvalidUri(f"a store's URI is a str or a path, not {type(uri).__name__}; write it like './data' or 's3://bucket'")
+    match = _SCHEME.match(uri)
+    if not match:
+        return _parse_path(uri)
+    scheme = match[1].lower()
+    rest, _, query = uri[match.end() :].partition("?")
+    authority, slash, path = rest.partition("/")
+    userinfo, at, location = authority.rpartition("@")
+    host, port = _split_port(location, masked=f"{scheme}://{MASK + '@' if at else ''}{location}")
+    name, colon, password = userinfo.partition(":")
+    if "\0" in uri:
+        raise InvalidUri(f"a {scheme}:// URI holds a NUL character; remove it")
+    return StoreUri(
+        scheme=scheme,
+        username=unquote(name) if at else None,
+        password=unquote(password) if colon else None,
+        host=host,
+        port=port,
+        path=slash + path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        text=uri,
+    )
+
+
+def _parse_path(path: str | bytes) -> StoreUri:
+    if not isinstance(path, str):
+        raise InvalidUri("a store's path is a str, not bytes; use os.fsdecode(path)")
+    if not path:
+        raise InvalidUri("a store's URI is empty; write it like './data', 'memory://name' or 's3://bucket/folder'")
+    if "\0" in path:
+        raise InvalidUri(f"{path!r} holds a NUL character; remove it")
+    # `s3:/bucket` is a slip of the finger, and would otherwise become a folder of that name
+    if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
+        scheme, _, rest = path.partition(":/")
+        raise InvalidUri(f"{path!r} is neither a URI nor a path; write '{scheme}://{rest}', or './{path}' for a folder")
+    return StoreUri(scheme="file", path=os.path.expanduser(path), text=path)
+
+
+def _split_port(location: str, *, masked: str) -> tuple[str, int | None]:
+    host, colon, port = location.rpartition(":")
+    if not colon or location.endswith("]"):  # no port, or `[::1]`
+        return location, None
+    if not port:
+        return host, None
+    if not (port.isascii() and port.isdecimal() and int(port) < 65_536):
+        raise InvalidUri(f"{masked} has a port that is no number below 65,536; percent-encode '@', ':' and '/' in a password")
+    return host, int(port)
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether an option of this name holds a secret.
+
+    Example:
+        >>> is_secret_name("password"), is_secret_name("table")
+        (True, False)
+    """
+    return _SECRET_NAME.search(name) is not None
+
+
+def collect_secrets(config: Mapping[str, Any]) -> frozenset[str]:
+    """Find the secrets in a backend's configuration, at any depth.
+
+    Args:
+        config: The ``backend_config``.
+
+    Returns:
+        Every text below a name that :func:`is_secret_name` knows.
+    """
+    found: set[str] = set()
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= collect_secrets(value)
+        elif isinstance(value, str) and value and is_secret_name(str(name)):
+            found.add(value)
+    return frozenset(found)
+
+
+def mask_text(text: str, secrets: Iterable[str]) -> str:
+    """Replace each secret in a text by ``***``, the longest first.
+
+    Example:
+        >>> mask_text("cannot log in with hunter2", {"hunter2"})
+        'cannot log in with ***'
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text

@@ -1,0 +1,1 @@
+"""HTTP for whoever needs it: a guarded fetcher, listings, and whole listings folder by folder."""

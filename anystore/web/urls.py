@@ -1,0 +1,165 @@
+"""URLs of folders and files on a web server; pure.
+
+A name becomes one percent-encoded segment of a path, and comes back from one, byte
+for byte. Nothing is normalised, and no link leads out of the folder it stands in.
+"""
+
+import re
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
+
+from anystore.errors import BackendError
+from anystore.uris import parse_uri
+
+_DEFAULT_PORT = {"http": 80, "https": 443}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+
+
+def masked_url(url: str) -> str:
+    """Show a URL with its secrets replaced by ``***``."""
+    return parse_uri(url).masked
+
+
+def join_url(folder: str, path: str) -> str:
+    """Give the URL of what lies below a folder.
+
+    Args:
+        folder: URL of the folder; its query, such as a token, is kept.
+        path: Path below it, not encoded; one that ends in ``/`` is a folder.
+
+    Returns:
+        The longer URL.
+
+    Example:
+        >>> join_url("https://host/files?sig=1", "a b/50%.pdf")
+        'https://host/files/a%20b/50%25.pdf?sig=1'
+    """
+    head, mark, query = folder.partition("?")
+    slash = "" if head.endswith("/") else "/"
+    return head + slash + quote(path, safe="/") + mark + query
+
+
+def wire_url(url: str) -> str:
+    """Give a URL as it is sent: without name, password and fragment, and with what is not ASCII encoded.
+
+    Example:
+        >>> wire_url("https://me:pw@host/für#top")
+        'https://host/f%C3%BCr'
+    """
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    split = re.search(r"[/?]", rest)
+    authority, tail = (rest[: split.start()], rest[split.start() :]) if split else (rest, "/")
+    tail = _UNSAFE.sub(lambda sign: quote(sign[0]), tail)
+    return f"{scheme.lower()}://{authority.rpartition('@')[2]}{tail}"
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Give scheme, host and port of a URL: who is asked."""
+    parts = parse_uri(url)
+    return parts.scheme, parts.host.lower(), parts.port or _DEFAULT_PORT.get(parts.scheme, 0)
+
+
+def keeps_secrets(source: str, target: str) -> bool:
+    """Tell whether secrets meant for one URL may go to another: the same server, or its own TLS.
+
+    Example:
+        >>> keeps_secrets("http://host/a", "https://host/a"), keeps_secrets("https://host/a", "https://evil/a")
+        (True, False)
+    """
+    asked, other = origin_of(source), origin_of(target)
+    upgraded = ("http", asked[1], 80) == asked and ("https", asked[1], 443) == other
+    return asked == other or upgraded
+
+
+def decoded_path(url: str) -> list[bytes]:
+    """Give the segments of a URL's path, each percent-decoded, so that two spellings compare equal."""
+    path = url.partition("#")[0].partition("?")[0]
+    path = "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path
+    return [unquote_to_bytes(segment) for segment in path.split("/")]
+
+
+def is_folder_of(target: str, url: str) -> bool:
+    """Tell whether ``target`` is ``url`` with a slash behind it, whatever host it names."""
+    return decoded_path(target) == [*decoded_path(url), b""]
+
+
+def redirect_target(url: str, location: str) -> str:
+    """Resolve the ``Location`` of a redirect.
+
+    Args:
+        url: What was asked.
+        location: The header, as it came.
+
+    Returns:
+        The URL to ask next, without fragment and without a name or password in it.
+
+    Raises:
+        BackendError: If it is no HTTP URL, or leads from HTTPS back to plain HTTP.
+    """
+    safe = _UNSAFE.sub(lambda sign: quote(sign[0].encode("latin-1", "replace")), location.strip())
+    scheme, netloc, path, query, _ = urlsplit(urljoin(url, safe))
+    if scheme not in _DEFAULT_PORT or not netloc:
+        raise BackendError(f"{masked_url(url)} redirects to something that is not HTTP; open the right address instead")
+    if scheme == "http" and parse_uri(url).scheme == "https":
+        raise BackendError(
+            f"{masked_url(url)} redirects from https to plain http, which is refused: anyone on the way could change it"
+        )
+    return urlunsplit((scheme, netloc.rpartition("@")[2], path, query, ""))
+
+
+def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
+    """Take the name out of a link that lies directly in a folder.
+
+    Args:
+        folder: URL of the page on which the link stands; it ends in ``/``, but for a query.
+        href: The link, with its HTML entities resolved.
+
+    Returns:
+        The decoded name, and whether the link ends in a slash; None for every other
+        link: to the parent, to another folder or host, one that sorts, a script.
+
+    Example:
+        >>> child_of("https://host/files/", "50%25%20off.pdf")
+        (b'50% off.pdf', False)
+        >>> child_of("https://host/files/", "https://host@evil/files/a") is None
+        True
+    """
+    link = href.strip(_CONTROL_OR_SPACE).translate({9: None, 10: None, 13: None}).partition("#")[0]
+    path, mark, _ = link.partition("?")
+    if mark or not path or "\\" in path or path.startswith("//"):
+        return None
+    if _SCHEME.match(path):
+        parts = urlsplit(path)
+        if parts.scheme not in _DEFAULT_PORT or "@" in parts.netloc or not _same_origin(path, folder):
+            return None
+        path = parts.path
+    if path.startswith("/"):
+        here = decoded_path(folder)[:-1]
+        there = path.split("/")
+        if [unquote_to_bytes(segment) for segment in there[: len(here)]] != here:
+            return None
+        segments = there[len(here) :]
+    else:
+        segments = path.split("/")
+        while segments[0] == "." and len(segments) > 1:
+            del segments[0]
+    return _one_name(segments)
+
+
+def _one_name(segments: list[str]) -> tuple[bytes, bool] | None:
+    """Take ``["name"]`` or ``["name", ""]`` apart; anything else is no child."""
+    is_folder = len(segments) == 2 and not segments[1]  # noqa: PLR2004 - a name, and nothing behind its slash
+    if not is_folder and len(segments) != 1:
+        return None
+    name = unquote_to_bytes(segments[0])
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        return None
+    return name, is_folder
+
+
+def _same_origin(link: str, folder: str) -> bool:
+    try:
+        return origin_of(link) == origin_of(folder)
+    except ValueError:  # a port that is no number
+        return False

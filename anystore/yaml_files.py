@@ -1,0 +1,17 @@
+"""YAML, for the store file; loaded only when such a file is read."""
+
+from typing import Any
+
+import yaml
+
+
+def parse_yaml(text: bytes) -> Any:
+    """Parse YAML into plain values; no tag ever makes an object.
+
+    Raises:
+        ValueError: If it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).replace("\n", " ")) from error

@@ -1,0 +1,102 @@
+"""The repository installs alike everywhere: nothing of one machine is in it, and its lists agree."""
+
+import re
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+NOT_OURS = {"__pycache__", "site", "dist", "anystore-data"}
+OURS_BUT_HIDDEN = {".ci", ".github", ".gitignore"}
+# Put together here, lest this file match itself.
+FOREIGN = re.compile(
+    "|".join(
+        [
+            r"(?<![\w.])/(?:home|" + r"root|Users)/\w",
+            "index" + "-url",
+            "find" + "-links",
+            "pypi" + r"\.org/simple",
+            "python" + "hosted",
+            "registry" + r"\.npmjs",
+            r"registry *= *[\"']http",
+            r'"resolved": *"http',
+        ]
+    )
+)
+
+
+def files(folder=ROOT):
+    """Give every file of ours, without environments, caches and what is built."""
+    for path in sorted(folder.iterdir()):
+        if path.name in NOT_OURS or (path.name.startswith(".") and path.name not in OURS_BUT_HIDDEN):
+            continue
+        if path.is_dir():
+            yield from files(path)
+        elif path.is_file():
+            yield path
+
+
+def normal(requirement):
+    """Return the name a requirement speaks of, spelt in the one way that can be compared."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_no_address_of_a_registry_and_no_path_of_a_machine():
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line[:120]}"
+        for path in files()
+        for number, line in enumerate(path.read_bytes().decode(errors="replace").splitlines(), 1)
+        if FOREIGN.search(line)
+    ]
+    assert found == []
+
+
+def test_constraints_are_names_and_versions_and_nothing_more():
+    assert [line for line in CONSTRAINTS if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==\d[\w.]*", line)] == []
+    names = [normal(line) for line in CONSTRAINTS]
+    assert len(set(names)) == len(names)
+
+
+def test_every_requirement_is_pinned():
+    extras = PROJECT["project"]["optional-dependencies"]
+    groups = PROJECT["dependency-groups"]
+    wanted = [*PROJECT["project"]["dependencies"], *(r for name in extras for r in extras[name])]
+    wanted += [r for name in groups for r in groups[name] if isinstance(r, str)]
+    pinned = {normal(line) for line in CONSTRAINTS} | {normal(PROJECT["project"]["name"])}
+    assert {normal(requirement) for requirement in wanted} - pinned == set()
+
+
+def test_the_core_needs_three_packages():
+    assert {normal(r) for r in PROJECT["project"]["dependencies"]} == {"fsspec", "orjson", "pydantic"}
+
+
+def test_all_is_every_extra():
+    extras = PROJECT["project"]["optional-dependencies"]
+    [whole] = extras["all"]
+    name, names = re.fullmatch(r"([\w-]+)\[(.+)\]", whole).groups()
+    assert name == PROJECT["project"]["name"]
+    assert set(names.split(",")) == set(extras) - {"all"}
+
+
+def test_continuous_integration_runs_what_make_check_runs():
+    assert "make check" in (ROOT / ".ci" / "run").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^check: lint types test docs ", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "module", ["anystore", "anystore.backends.memory", "anystore_dagster.io_manager", "tests.x"]
+)
+def test_a_warning_of_ours_is_an_error(module):
+    with pytest.raises(DeprecationWarning):
+        warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module=module)
+
+
+def test_a_warning_of_others_is_none():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module="pandas.core")
+    assert len(seen) == 1
