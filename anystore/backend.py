@@ -101,7 +101,9 @@ class Writer(ABC):
         """Enter a block; leaving it with an exception aborts, else commits."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Commit after a block that ended well; abort after one that did not."""
         if kind is None:
             self.commit()
@@ -143,7 +145,9 @@ class Reader(ABC):
         """Enter a block that closes the reader."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the reader."""
         self.close()
 
@@ -266,6 +270,10 @@ class Backend(ABC):
         """
         return _StatReader(self, key)
 
+    def locate(self, key: Key) -> str:
+        """Say where a value is, as a URI with secrets masked."""
+        return f"{self.uri.rstrip('/')}/{key}"
+
     def exists(self, key: Key) -> bool:
         """Tell whether there is a value."""
         try:
@@ -302,17 +310,18 @@ class Backend(ABC):
         Raises:
             DoesNotExist: If there is no value under ``source``.
         """
-        with self.reader(source) as reader:
-            with self.writer(target, ttl=remaining_ttl(reader.entry)) as writer:
-                for piece in reader.read():
-                    writer.write(piece)
+        with self.reader(source) as reader, self.writer(target, ttl=remaining_ttl(reader.entry)) as writer:
+            for piece in reader.read():
+                writer.write(piece)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Close what was opened; the backend opens it again when it is used again."""
 
     # -- for the backends themselves -----------------------------------------
 
-    def require_write(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> None:
+    def require_write(
+        self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
+    ) -> None:
         """Refuse a write that asks for a feature which is not declared.
 
         Raises:
@@ -321,11 +330,17 @@ class Backend(ABC):
         if Feature.WRITE not in self.features:
             self._refuse(Feature.WRITE, f"write {key!r}")
         if create and Feature.CREATE not in self.features:
-            self._refuse(Feature.CREATE, f"write {key!r} only if it is absent", instead="ask exists() first, if one writer is enough")
+            self._refuse(
+                Feature.CREATE,
+                f"write {key!r} only if it is absent",
+                instead="ask exists() first, if one writer is enough",
+            )
         if version is not None and Feature.SWAP not in self.features:
             self._refuse(Feature.SWAP, f"write {key!r} only over one version", instead="put without if_version")
         if ttl is not None and Feature.EXPIRE not in self.features:
-            self._refuse(Feature.EXPIRE, f"let {key!r} expire", instead="anystore.anycache, which keeps an expiry in the value")
+            self._refuse(
+                Feature.EXPIRE, f"let {key!r} expire", instead="anystore.anycache, which keeps an expiry in the value"
+            )
 
     def require_append(self, key: Key) -> None:
         """Refuse an append before anything is collected for it.

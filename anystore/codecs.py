@@ -31,9 +31,7 @@ MAX_NESTING = 200
 _INT64 = range(-(2**63), 2**64)
 _DIGITS = 4000
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_DIGITS + 1))
-_STRING_OR_NUMBER = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?', re.DOTALL
-)
+_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?', re.DOTALL)
 _SAFE_DIGITS = 600  # below the smallest limit that Python lets a program set for str and int
 _JSON_START = frozenset('{["-0123456789tfn \t\n\r')
 _JSON_START_BYTES = frozenset(b'{["-0123456789tfn \t\n\r')
@@ -148,7 +146,11 @@ class AutoCodec(Codec):
             return orjson.dumps(value) if value and value[0] in _JSON_START and _is_json(data) else data
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value)
-        if isinstance(value, BaseModel) or type(value) in _SCALARS or (is_dataclass(value) and not isinstance(value, type)):
+        if (
+            isinstance(value, BaseModel)
+            or type(value) in _SCALARS
+            or (is_dataclass(value) and not isinstance(value, type))
+        ):
             return _dump(_jsonable(value))
         return _dump(value)
 
@@ -180,8 +182,17 @@ class PickleCodec(Codec):
     def decode(self, data: bytes) -> Any:
         """Unpickle the value."""
         try:
-            return pickle.loads(data)  # noqa: S301 - what this mode is for, and chosen by name
-        except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError, TypeError, KeyError) as error:
+            return pickle.loads(data)
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            AttributeError,
+            ImportError,
+            IndexError,
+            ValueError,
+            TypeError,
+            KeyError,
+        ) as error:
             raise CodecError(f"the value cannot be unpickled: {error}") from error
 
 
@@ -203,7 +214,9 @@ class ModelCodec(Codec):
         try:
             self._adapter: TypeAdapter[Any] = TypeAdapter(model)
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise CodecError(f"{model!r} is no model that pydantic can validate; pass a class derived from BaseModel") from error
+            raise CodecError(
+                f"{model!r} is no model that pydantic can validate; pass a class derived from BaseModel"
+            ) from error
 
     def encode(self, value: Any) -> bytes:
         """Validate the value and write JSON."""
@@ -342,7 +355,9 @@ def _encode_utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise CodecError("the text holds a lone surrogate, which UTF-8 cannot hold; use serialization_mode='pickle'") from error
+        raise CodecError(
+            "the text holds a lone surrogate, which UTF-8 cannot hold; use serialization_mode='pickle'"
+        ) from error
 
 
 def _dump(value: Any) -> bytes:
@@ -353,7 +368,7 @@ def _dump(value: Any) -> bytes:
         raise CodecError(f"the value cannot be written as JSON: {error}") from error
 
 
-def _check(value: Any, nesting: int) -> bool:
+def _check(value: Any, nesting: int) -> bool:  # noqa: C901 - one branch a type, in one place for speed
     """Refuse what would not come back equal and of its type; tell whether there are long integers."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -370,11 +385,15 @@ def _check(value: Any, nesting: int) -> bool:
             "or pass model= for a pydantic model or dataclass"
         )
     if not nesting:
-        raise CodecError(f"lists and dicts are nested deeper than {MAX_NESTING}; flatten them, or use serialization_mode='pickle'")
+        raise CodecError(
+            f"lists and dicts are nested deeper than {MAX_NESTING}; flatten them, or use serialization_mode='pickle'"
+        )
     if kind is dict:
         for name in value:
             if type(name) is not str:
-                raise CodecError(f"a dict's key is {_type_name(name)}, and JSON has only str; use serialization_mode='pickle'")
+                raise CodecError(
+                    f"a dict's key is {_type_name(name)}, and JSON has only str; use serialization_mode='pickle'"
+                )
         value = value.values()
     long = False
     for item in value:
@@ -400,7 +419,9 @@ def _plain(value: Any, nesting: int) -> Any:
     if value is None or type(value) in (str, int, float, bool):
         return value
     if not nesting:
-        raise CodecError(f"the value is nested deeper than {MAX_NESTING}; flatten it, or use serialization_mode='pickle'")
+        raise CodecError(
+            f"the value is nested deeper than {MAX_NESTING}; flatten it, or use serialization_mode='pickle'"
+        )
     if isinstance(value, list | tuple):
         return [_plain(item, nesting - 1) for item in value]
     if isinstance(value, Mapping):
@@ -414,7 +435,8 @@ def _jsonable(value: Any) -> Any:
         return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError) as error:
         raise CodecError(
-            f"{_type_name(value)} cannot be written as JSON; use serialization_mode='pickle', or pass serialization_func"
+            f"{_type_name(value)} cannot be written as JSON; use serialization_mode='pickle', "
+            "or pass serialization_func"
         ) from error
 
 

@@ -13,15 +13,15 @@ class AnystoreError(Exception):
         return str(self.args[0]) if self.args else ""
 
 
-class DoesNotExist(AnystoreError, FileNotFoundError, KeyError):  # noqa: N818 - errors are named as facts
+class DoesNotExist(AnystoreError, FileNotFoundError, KeyError):
     """There is no value under this key."""
 
 
-class AlreadyExists(AnystoreError, FileExistsError):  # noqa: N818
+class AlreadyExists(AnystoreError, FileExistsError):
     """There is a value under this key, and the write was to happen only without one."""
 
 
-class VersionMismatch(AnystoreError, RuntimeError):  # noqa: N818
+class VersionMismatch(AnystoreError, RuntimeError):
     """The value is no longer the version that the caller had read."""
 
 
@@ -29,15 +29,15 @@ class ReadOnlyError(AnystoreError, PermissionError):
     """The store was opened to read only, or the service does not let us write."""
 
 
-class InvalidKey(AnystoreError, ValueError):  # noqa: N818
+class InvalidKey(AnystoreError, ValueError):
     """The text is not a key, or this backend cannot hold it."""
 
 
-class InvalidUri(AnystoreError, ValueError):  # noqa: N818
+class InvalidUri(AnystoreError, ValueError):
     """The text is not the URI of a store."""
 
 
-class InvalidOption(AnystoreError, ValueError):  # noqa: N818
+class InvalidOption(AnystoreError, ValueError):
     """An argument, a setting or an option of a backend is not what it can be."""
 
 
@@ -45,11 +45,11 @@ class CodecError(AnystoreError, ValueError):
     """The value cannot be written in this serialisation, or the stored bytes cannot be read in it."""
 
 
-class Unsupported(AnystoreError, NotImplementedError):  # noqa: N818
+class Unsupported(AnystoreError, NotImplementedError):
     """The backend cannot do this; nothing was changed."""
 
 
-class MissingExtra(AnystoreError, ImportError):  # noqa: N818
+class MissingExtra(AnystoreError, ImportError):
     """A library is not installed; the message holds the ``pip install`` line."""
 
 
@@ -57,7 +57,7 @@ class BackendError(AnystoreError, OSError):
     """The service or the file system behind the store failed."""
 
 
-class KeyConflict(AnystoreError, OSError):  # noqa: N818
+class KeyConflict(AnystoreError, OSError):
     """One of ``a`` and ``a/b`` exists, and this backend cannot hold both."""
 
 

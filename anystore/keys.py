@@ -20,6 +20,7 @@ MAX_KEY_BYTES = 1024
 PRIVATE_FOLDER = ".anystore"
 """The folder of a store that is ours: temporary files, journals, leases."""
 
+_SHOWN_CHARACTERS = 120
 _PRIVATE_PREFIX = PRIVATE_FOLDER + "/"
 _BAD_SEGMENT = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
 
@@ -114,7 +115,7 @@ def _why_not(text: str) -> str:
 def _shown(text: object) -> str:
     """Show a refused text, shortened, so that a message stays one line."""
     shown = ascii(text) if isinstance(text, str) and not text.isprintable() else repr(text)
-    return shown if len(shown) <= 120 else shown[:100] + "…" + shown[-1]
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 20] + "…" + shown[-1]
 
 
 def parse_prefix(text: str | None) -> str:
@@ -220,10 +221,43 @@ def match_glob(pattern: str) -> Callable[[str], bool]:
 
 @lru_cache(maxsize=256)
 def _compile_glob(pattern: str) -> re.Pattern[str]:
-    if not isinstance(pattern, str) or not pattern:
+    if not pattern:
         raise InvalidKey(f"{_shown(pattern)} is not a glob; write it like '**/*.pdf'")
     alternatives = [_glob_regex(flat) for flat in _expand_braces(pattern)]
     return re.compile("|".join(f"(?:{one})" for one in alternatives), re.DOTALL)
+
+
+class Selection:
+    """Which keys of a store a listing is about.
+
+    Args:
+        prefix: A folder that the keys lie in; None for all.
+        exclude_prefix: A folder whose keys are left out.
+        glob: A pattern for the keys relative to the prefix.
+
+    Attributes:
+        folder: The deepest folder that holds every selected key: ``""``, or ending in ``/``.
+
+    Raises:
+        InvalidKey: If a prefix is no folder, or the pattern no glob.
+
+    Example:
+        >>> pages = Selection(prefix="site", glob="**/*.html")
+        >>> pages.folder, pages.covers("site/a/b.html"), pages.covers("site/b.pdf")
+        ('site/', True, False)
+    """
+
+    def __init__(self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None) -> None:
+        self._prefix = parse_prefix(prefix)
+        self._excluded = parse_prefix(exclude_prefix)
+        self._regex = None if glob is None else _compile_glob(glob)
+        self.folder = self._prefix + ("" if glob is None else glob_head(glob))
+
+    def covers(self, key: str) -> bool:
+        """Tell whether a key is selected."""
+        if not key.startswith(self.folder) or (self._excluded and key.startswith(self._excluded)):
+            return False
+        return self._regex is None or self._regex.fullmatch(key, len(self._prefix)) is not None
 
 
 _MAX_ALTERNATIVES = 1000

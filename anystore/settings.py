@@ -102,7 +102,9 @@ def _read_config(environ: Mapping[str, str]) -> dict[str, Any]:
         for folder in folders:
             place = place.setdefault(folder, {})
             if not isinstance(place, dict):
-                raise InvalidOption(f"{name} names a part of an option that another variable gives as a whole; keep one")
+                raise InvalidOption(
+                    f"{name} names a part of an option that another variable gives as a whole; keep one"
+                )
         place[last] = environ[name]
     return config
 
@@ -111,7 +113,9 @@ def _read_file(path: str) -> dict[str, Any]:
     """Read a store file and check every name in it."""
     try:
         text = Path(path).read_bytes()
-        values = load("anystore.yaml_files").parse_yaml(text) if path.endswith((".yaml", ".yml")) else orjson.loads(text)
+        values = (
+            load("anystore.yaml_files").parse_yaml(text) if path.endswith((".yaml", ".yml")) else orjson.loads(text)
+        )
     except (OSError, ValueError) as error:
         raise InvalidOption(f"ANYSTORE_FILE={path} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -12,21 +12,20 @@ from typing import IO, Any, Literal, Self, overload
 
 from anystore.backend import Backend, Entry, Feature, remaining_ttl
 from anystore.backends import open_backend
-from anystore.codecs import Codec, FunctionCodec, SerializationMode, model_codec, named_codec
+from anystore.codec_choice import Mode, choose_codec, with_functions
+from anystore.codecs import Codec, RawCodec
 from anystore.errors import CodecError, DoesNotExist, InvalidKey, InvalidOption, Unsupported, VersionMismatch
 from anystore.extras import load
-from anystore.keys import Key, glob_head, match_glob, parse_key, parse_prefix
+from anystore.keys import Key, Selection, parse_key, parse_prefix
 from anystore.settings import Settings, read_default_settings, read_settings
 from anystore.streams import TextWriter, ValueWriter, iterate_lines, open_value
 from anystore.uris import parse_uri
 
-Mode = SerializationMode | Codec
 Ttl = float | timedelta
 BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 
-_TABLE_MODES = ("parquet", "arrow", "csv")
-_JSON_MODES = ("auto", "json")
 _BATCH = 1000
+_RAW = RawCodec()
 
 
 def get_store(
@@ -133,7 +132,7 @@ class Store:
         self._functions = (serialization_func, deserialization_func)
         self._ttl = _seconds(default_ttl)
         self._raising = raise_on_nonexist
-        self._codec = _with_functions(*self._functions, fallback=_codec_for(serialization_mode, model))
+        self._codec = with_functions(*self._functions, fallback=choose_codec(serialization_mode, model))
         if self._ttl is not None and Feature.EXPIRE not in backend.features:
             raise Unsupported(
                 f"{backend.uri} cannot let values expire, so it takes no default_ttl; "
@@ -387,7 +386,7 @@ class Store:
             Unsupported: If the backend has no APPEND.
         """
         parsed = parse_key(key)
-        self._backend.append(parsed, self._encode(_named("raw"), parsed, data))
+        self._backend.append(parsed, self._encode(_RAW, parsed, data))
 
     @overload
     def open(self, key: str, mode: Literal["rb", "wb", "xb", "ab"] = "rb") -> IO[bytes]: ...
@@ -405,9 +404,7 @@ class Store:
     @overload
     def open(self, key: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]: ...
 
-    def open(
-        self, key: str, mode: str = "rb", *, encoding: str | None = None, newline: str | None = None
-    ) -> IO[Any]:
+    def open(self, key: str, mode: str = "rb", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
         r"""Open a value as a file.
 
         Leaving a ``with`` block, or ``close``, commits what was written; an exception in the
@@ -432,13 +429,17 @@ class Store:
         parsed = parse_key(key)
         action, is_text = _parse_mode(mode)
         if not is_text and (encoding is not None or newline is not None):
-            raise InvalidOption(f"open {key!r} with mode {mode!r}: bytes have no encoding or newline; use mode {action!r}")
+            raise InvalidOption(
+                f"open {key!r} with mode {mode!r}: bytes have no encoding or newline; use mode {action!r}"
+            )
         file = open_value(self._backend, parsed, action, ttl=self._ttl)
-        if not is_text:
-            return file  # type: ignore[return-value] - a BufferedIOBase is what IO[bytes] describes
-        if isinstance(file, ValueWriter):
-            return TextWriter(file, encoding=encoding or "utf-8", newline="\n" if newline is None else newline)
-        return io.TextIOWrapper(file, encoding=encoding or "utf-8", newline=newline)
+        opened: Any = file  # the classes of `io` are what `IO` describes, but do not derive from it
+        if is_text and isinstance(file, ValueWriter):
+            opened = TextWriter(file, encoding=encoding or "utf-8", newline="\n" if newline is None else newline)
+        elif is_text:
+            opened = io.TextIOWrapper(opened, encoding=encoding or "utf-8", newline=newline)
+        file_object: IO[Any] = opened
+        return file_object
 
     # -- moving --------------------------------------------------------------
 
@@ -464,15 +465,15 @@ class Store:
             else:
                 self._backend.copy(source, target)
             return
-        with self._backend.reader(source) as reader:
-            with target_store.backend.writer(target, ttl=remaining_ttl(reader.entry)) as writer:
-                copied = 0
-                for piece in reader.read():
-                    copied += writer.write(piece)
-                if reader.entry.size is not None and copied != reader.entry.size:
-                    raise VersionMismatch(
-                        f"{key!r} in {self.uri} has {reader.entry.size:,} bytes, and {copied:,} came; copy it again"
-                    )
+        with (
+            self._backend.reader(source) as reader,
+            target_store.backend.writer(target, ttl=remaining_ttl(reader.entry)) as writer,
+        ):
+            copied = sum(writer.write(piece) for piece in reader.read())
+            if reader.entry.size not in (None, copied):
+                raise VersionMismatch(
+                    f"{key!r} in {self.uri} has {reader.entry.size:,} bytes, and {copied:,} came; copy it again"
+                )
 
     def move(self, key: str, target_key: str) -> None:
         """Move a value to another key, with its expiry.
@@ -515,15 +516,15 @@ class Store:
             InvalidKey: If a prefix is no folder, or the pattern no glob.
             Unsupported: If the backend cannot list.
         """
-        folder, matches = _selection(prefix, exclude_prefix, glob)
-        return (key for key in self._backend.keys(folder) if matches(key))
+        selection = Selection(prefix, exclude_prefix, glob)
+        return filter(selection.covers, self._backend.keys(selection.folder))
 
     def entries(
         self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None
     ) -> Iterator[Entry]:
         """List what is known of each value, lazily; arguments as for ``iterate_keys``."""
-        folder, matches = _selection(prefix, exclude_prefix, glob)
-        return (entry for entry in self._backend.scan(folder) if matches(entry.key))
+        selection = Selection(prefix, exclude_prefix, glob)
+        return (entry for entry in self._backend.scan(selection.folder) if selection.covers(entry.key))
 
     def iterate_values(
         self,
@@ -590,7 +591,9 @@ class Store:
         """
         folder = parse_prefix(prefix)
         if not folder:
-            raise InvalidKey("delete_prefix needs a folder; to empty a store: store.delete_many(list(store.iterate_keys()))")
+            raise InvalidKey(
+                "delete_prefix needs a folder; to empty a store: store.delete_many(list(store.iterate_keys()))"
+            )
         self._backend.require_write(Key(folder + "*"))
         # listed to the end, a batch at a time, before it is deleted: listings need not survive deletions
         while batch := [Key(key) for _, key in zip(range(_BATCH), self._backend.keys(folder), strict=False)]:
@@ -626,7 +629,9 @@ class Store:
 
         A new mode, model or function replaces all three.
         """
-        replaces = not (serialization_mode is None and model is None and serialization_func is None and deserialization_func is None)
+        replaces = not (
+            serialization_mode is None and model is None and serialization_func is None and deserialization_func is None
+        )
         return Store(
             self._backend,
             serialization_mode=self._mode if serialization_mode is None else serialization_mode,
@@ -668,7 +673,7 @@ class Store:
             raise_on_nonexist=self._raising,
         )
 
-    def _raises(self, raise_on_nonexist: bool | None) -> bool:
+    def _raises(self, raise_on_nonexist: bool | None) -> bool:  # noqa: FBT001 - as the caller gave it
         return self._raising if raise_on_nonexist is None else raise_on_nonexist
 
     def _choose(
@@ -682,8 +687,8 @@ class Store:
         if mode is None and model is None:
             codec = self._codec
         else:
-            codec = _codec_for(self._mode if mode is None else mode, model)
-        return _with_functions(serialization_func, deserialization_func, fallback=codec)
+            codec = choose_codec(self._mode if mode is None else mode, model)
+        return with_functions(serialization_func, deserialization_func, fallback=codec)
 
     def _encode(self, codec: Codec, key: Key, value: Any) -> bytes:
         try:
@@ -698,78 +703,24 @@ class Store:
             raise CodecError(f"cannot read {key!r} in {self.uri}: {error}") from error
 
 
-def _codec_for(mode: Mode, model: Any) -> Codec:
-    """Give the codec of a serialisation mode and a model."""
-    if isinstance(mode, Codec):
-        if model is not None:
-            raise InvalidOption(f"the codec {mode.name!r} decides itself what values are; leave model out")
-        return mode
-    if mode in _TABLE_MODES or (mode == "auto" and _is_frame(model)):
-        tables = load("anystore.tables")
-        table_mode = "parquet" if mode == "auto" else mode
-        codec: Codec = tables.TableCodec(table_mode) if model is None else tables.TableCodec(table_mode, model)
-        return codec
-    if model is not None:
-        if mode not in _JSON_MODES:
-            raise InvalidOption(f"serialization_mode={mode!r} takes no model; a model is stored as JSON, with 'auto' or 'json'")
-        return model_codec(model)
-    return _named(mode)
-
-
-def _is_frame(model: Any) -> bool:
-    """Tell whether a model is a table, without importing the library that tables need."""
-    library = getattr(model, "__module__", "").partition(".")[0]
-    return library in ("pyarrow", "pandas", "polars") and bool(load("anystore.tables").is_frame_type(model))
-
-
-def _named(mode: str) -> Codec:
-    codec = named_codec(mode)
-    if codec is None:
-        raise InvalidOption(
-            f"serialization_mode={mode!r} is unknown; use 'auto', 'raw', 'text', 'json', 'pickle', 'parquet', 'arrow', 'csv' or a Codec"
-        )
-    return codec
-
-
-def _with_functions(
-    serialization_func: Callable[[Any], bytes | str] | None,
-    deserialization_func: Callable[[bytes], Any] | None,
-    *,
-    fallback: Codec,
-) -> Codec:
-    if serialization_func is None and deserialization_func is None:
-        return fallback
-    return FunctionCodec(serialization_func, deserialization_func, fallback)
-
-
 def _seconds(ttl: Ttl | None) -> float | None:
     """Check a time to live, and give it in seconds."""
     if ttl is None:
         return None
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise InvalidOption(f"a ttl is a number of seconds above 0 or a timedelta, not {ttl!r}; to delete a value use delete()")
+    if type(seconds) not in (int, float) or not 0 < seconds < float("inf"):
+        raise InvalidOption(
+            f"a ttl is a number of seconds above 0 or a timedelta, not {ttl!r}; to delete a value use delete()"
+        )
     return float(seconds)
 
 
 def _parse_mode(mode: str) -> tuple[str, bool]:
     """Take the mode of ``open`` apart: what to do, and whether it is text."""
-    letters = "".join(sorted(mode)) if isinstance(mode, str) else ""
+    letters = "".join(sorted(str(mode)))
     action = letters.replace("b", "", 1).replace("t", "", 1)
     if action not in ("r", "w", "x", "a") or ("b" in letters and "t" in letters):
-        raise InvalidOption(f"mode {mode!r} is unknown; use 'r', 'w', 'x' or 'a' for text, with 'b' for bytes; '+' is not to be had")
+        raise InvalidOption(
+            f"mode {mode!r} is unknown; use 'r', 'w', 'x' or 'a' for text, with 'b' for bytes; '+' is not to be had"
+        )
     return action, "b" not in letters
-
-
-def _selection(
-    prefix: str | None, exclude_prefix: str | None, glob: str | None
-) -> tuple[str, Callable[[str], bool]]:
-    """Turn the arguments of a listing into the folder to list and a test for its keys."""
-    folder, excluded = parse_prefix(prefix), parse_prefix(exclude_prefix)
-    start = len(folder)
-    matches = match_glob(glob) if glob is not None else None
-
-    def selects(key: str) -> bool:
-        return not (excluded and key.startswith(excluded)) and (matches is None or matches(key[start:]))
-
-    return folder + (glob_head(glob) if glob is not None else ""), selects

@@ -57,7 +57,9 @@ class ValueReader(io.RawIOBase):
             ValueError: If the position is negative.
         """
         if not self.seekable():
-            raise io.UnsupportedOperation(f"{self.name!r} comes from a server without ranges; use anystore.virtual.open_virtual")
+            raise io.UnsupportedOperation(
+                f"{self.name!r} comes from a server without ranges; use anystore.virtual.open_virtual"
+            )
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._reader.entry.size or 0}[whence]
         if start + offset < 0:
             raise ValueError(f"the position {start + offset} lies before the start of {self.name!r}")
@@ -150,7 +152,9 @@ class ValueWriter(io.BufferedIOBase):
             self.abort()
             super().close()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Commit after a block that ended well; abort after one that did not."""
         if kind is not None:
             self.abort()
@@ -169,13 +173,16 @@ class TextWriter(io.TextIOWrapper):
     def __init__(self, file: ValueWriter, *, encoding: str, newline: str) -> None:
         """Wrap the binary file."""
         self._file = file
-        super().__init__(file, encoding=encoding, newline=newline, write_through=True)
+        buffer: Any = file  # it has no `name`, which the type of the argument asks for
+        super().__init__(buffer, encoding=encoding, newline=newline, write_through=True)
 
     def __enter__(self) -> Self:
         """Enter a block that commits or aborts."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Commit after a block that ended well; abort after one that did not."""
         if kind is not None:
             self._file.abort()

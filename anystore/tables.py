@@ -32,7 +32,9 @@ class TableCodec(Codec):
         self._format = table_format
         self._frame = frame
         if not is_frame_type(frame):
-            raise CodecError(f"{table_format} cannot become {frame!r}; use pyarrow.Table, pandas.DataFrame or polars.DataFrame")
+            raise CodecError(
+                f"{table_format} cannot become {frame!r}; use pyarrow.Table, pandas.DataFrame or polars.DataFrame"
+            )
 
     def encode(self, value: Any) -> bytes:
         """Write the table."""

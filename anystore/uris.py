@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from anystore.errors import InvalidUri
 
+_MAX_PORT = 65_535
 MASK = "***"
 """What stands in the place of a secret."""
 
@@ -102,7 +103,9 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
     if isinstance(uri, os.PathLike):
         return _parse_path(os.fspath(uri))
     if not isinstance(uri, str):
-        raise InvalidUri(f"a store's URI is a str or a path, not {type(uri).__name__}; write it like './data' or 's3://bucket'")
+        raise InvalidUri(
+            f"a store's URI is a str or a path, not {type(uri).__name__}; write it like './data' or 's3://bucket'"
+        )
     match = _SCHEME.match(uri)
     if not match:
         return _parse_path(uri)
@@ -110,7 +113,7 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
     rest, _, query = uri[match.end() :].partition("?")
     authority, slash, path = rest.partition("/")
     userinfo, at, location = authority.rpartition("@")
-    host, port = _split_port(location, masked=f"{scheme}://{MASK + '@' if at else ''}{location}")
+    host, port = _split_port(location, scheme=scheme)
     name, colon, password = userinfo.partition(":")
     if "\0" in uri:
         raise InvalidUri(f"a {scheme}:// URI holds a NUL character; remove it")
@@ -137,17 +140,22 @@ def _parse_path(path: str | bytes) -> StoreUri:
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
         scheme, _, rest = path.partition(":/")
         raise InvalidUri(f"{path!r} is neither a URI nor a path; write '{scheme}://{rest}', or './{path}' for a folder")
-    return StoreUri(scheme="file", path=os.path.expanduser(path), text=path)
+    home = os.path.expanduser(path)  # noqa: PTH111 - a Path would rewrite the rest
+    return StoreUri(scheme="file", path=home, text=path)
 
 
-def _split_port(location: str, *, masked: str) -> tuple[str, int | None]:
+def _split_port(location: str, *, scheme: str) -> tuple[str, int | None]:
     host, colon, port = location.rpartition(":")
     if not colon or location.endswith("]"):  # no port, or `[::1]`
         return location, None
     if not port:
         return host, None
-    if not (port.isascii() and port.isdecimal() and int(port) < 65_536):
-        raise InvalidUri(f"{masked} has a port that is no number below 65,536; percent-encode '@', ':' and '/' in a password")
+    if not (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
+        # nothing of the URI is shown: the "port" may be the start of a password
+        raise InvalidUri(
+            f"a {scheme}:// URI has a port that is no number below 65,536; "
+            "percent-encode '@', ':', '/' and '?' in a password"
+        )
     return host, int(port)
 
 

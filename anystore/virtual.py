@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from anystore.backend import CHUNK_BYTES
@@ -17,6 +17,7 @@ from anystore.keys import parse_key
 from anystore.store import Store, get_store
 
 _MAX_NAME_BYTES = 255
+_MAX_SUFFIX_BYTES = 32
 
 
 @contextmanager
@@ -53,7 +54,9 @@ def local_path(key: str, store: Store | str) -> Iterator[Path]:
             except OSError as error:
                 if isinstance(error, BackendError):
                     raise
-                raise BackendError(f"cannot copy {key!r} from {opened.uri} to {folder}: {error.strerror or error}") from error
+                raise BackendError(
+                    f"cannot copy {key!r} from {opened.uri} to {folder}: {error.strerror or error}"
+                ) from error
             yield path
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -84,6 +87,5 @@ def _file_name(key: str) -> str:
     encoded = os.fsencode(name)
     if len(encoded) <= _MAX_NAME_BYTES:
         return name
-    stem, extension = os.path.splitext(name)
-    tail = os.fsencode(extension)[-32:]
-    return os.fsencode(stem)[: _MAX_NAME_BYTES - len(tail)].decode(errors="ignore") + tail.decode(errors="ignore")
+    tail = os.fsencode(PurePosixPath(name).suffix)[-_MAX_SUFFIX_BYTES:]
+    return encoded[: _MAX_NAME_BYTES - len(tail)].decode(errors="ignore") + tail.decode(errors="ignore")

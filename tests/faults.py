@@ -111,9 +111,7 @@ class FaultyServer(socketserver.ThreadingTCPServer):
         else:
             super().shutdown_request(request)
 
-    def handle_error(
-        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
-    ) -> None:
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """Keep quiet about clients that leave early: the faults make them."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)

@@ -62,7 +62,9 @@ class _Space:
     def purge(self, now: float) -> None:
         """Drop what has expired, so that values nobody asks for do not pile up."""
         if self.expiring:
-            for key in [key for key, value in self.values.items() if value.expires is not None and value.expires <= now]:
+            for key in [
+                key for key, value in self.values.items() if value.expires is not None and value.expires <= now
+            ]:
                 self.drop(key)
             self.expiring = sum(value.expires is not None for value in self.values.values())
 
@@ -185,7 +187,9 @@ class MemoryBackend(Backend):
             value = self._space.values.get(key)
             if value is None or self._expired(value):
                 value = _Value(b"", 0.0, "", None)
-            longer = replace(value, data=value.data + data, modified=self._clock(), version=f"{_PROCESS}-{next(_VERSIONS)}")
+            longer = replace(
+                value, data=value.data + data, modified=self._clock(), version=f"{_PROCESS}-{next(_VERSIONS)}"
+            )
             self._space.store(key, longer)
 
     def move(self, source: Key, target: Key) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from anystore.errors import BackendError, DoesNotExist, InvalidUri, VersionMismatch
+from anystore.errors import BackendError, DoesNotExist, InvalidOption, VersionMismatch
 from anystore.uris import collect_secrets, mask_text, parse_uri
 from anystore.web.headers import Headers, parse_content_range, parse_length, parse_retry_after, strong_etag
 from anystore.web.transfer import Call, Lines, Transfer, TransferError
@@ -46,7 +46,7 @@ class Client:
         ca_file: Certificates to trust in place of the system's.
 
     Raises:
-        InvalidUri: If an option is not what it should be.
+        InvalidOption: If an option is not what it should be.
     """
 
     username: str | None = field(default=None, repr=False)
@@ -63,12 +63,12 @@ class Client:
 
     def __post_init__(self) -> None:
         if self.timeout <= 0 or self.connect_timeout <= 0 or self.backoff < 0:
-            raise InvalidUri("timeout and connect_timeout are seconds above 0, and backoff is not negative")
+            raise InvalidOption("timeout and connect_timeout are seconds above 0, and backoff is not negative")
         if self.retries < 0 or self.max_redirects < 0:
-            raise InvalidUri("retries and max_redirects are counts, 0 or more")
+            raise InvalidOption("retries and max_redirects are counts, 0 or more")
         for name, value in {**self.headers, "User-Agent": self.user_agent}.items():
             if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or re.search(r"[\r\n\0]", value):
-                raise InvalidUri(f"the header {name!r} cannot be sent; a name is one word, a value one line of text")
+                raise InvalidOption(f"the header {name!r} cannot be sent; a name is one word, a value one line of text")
 
     def request(
         self,

@@ -4,13 +4,13 @@ Each kind of server has an adapter. A page is only taken for a listing if an ada
 knows it: an ordinary page with links is none, lest its links are taken for files.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import unescape
 
-import orjson
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from anystore.web.headers import parse_http_date
@@ -104,9 +104,6 @@ def _listing(adapter: str, rows: Iterator[_Row], url: str) -> Listing:
         except UnicodeDecodeError:
             foreign[row.name.decode("ascii", "backslashreplace")] = None
             continue
-        if "\ufffd" in name:  # bytes of the page that were no text
-            foreign[name] = None
-            continue
         target = join_url(url, name + "/" if row.is_folder else name)
         entry = ListedEntry(name, target, row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact)
         known = entries.get(name)
@@ -125,11 +122,19 @@ def _is_plain(name: bytes) -> bool:
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 
 
+def _name_bytes(text: str) -> bytes:
+    """Give the bytes of a name that was read with ``surrogateescape``; what is no text stays no text."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _parse_json(body: bytes, url: str) -> Listing | None:
     try:
-        # Names that are not UTF-8 stand in the page as they are; U+FFFD marks them as foreign.
-        items = orjson.loads(_INVALID_BYTE.sub("\ufffd", body.decode("utf-8-sig", "surrogateescape")))
-    except orjson.JSONDecodeError:
+        # Not orjson: nginx writes names that are not UTF-8 as they are, and one must not cost the whole folder.
+        items = json.loads(body.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
         return None
     if not isinstance(items, list) or not all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items):
         return None
@@ -142,7 +147,7 @@ def _parse_json(body: bytes, url: str) -> Listing | None:
 
 def _nginx_rows(items: list[dict[str, object]]) -> Iterator[_Row]:
     for item in items:
-        name = str(item["name"]).encode()
+        name = _name_bytes(str(item["name"]))
         if not _is_plain(name) or item["type"] not in ("file", "directory"):
             continue  # "other" is a socket, a pipe or a dangling link: nothing that could be fetched
         size = item.get("size")
@@ -153,7 +158,7 @@ def _nginx_rows(items: list[dict[str, object]]) -> Iterator[_Row]:
 
 def _caddy_rows(items: list[dict[str, object]]) -> Iterator[_Row]:
     for item in items:
-        name = str(item["name"]).removesuffix("/").encode()
+        name = _name_bytes(str(item["name"]).removesuffix("/"))
         if not _is_plain(name):
             continue
         moment, size = _parse_iso(str(item["mod_time"])), item.get("size")
@@ -206,18 +211,19 @@ def _parse_iso(text: str) -> datetime | None:
 # -- HTML -----------------------------------------------------------------------
 
 _TITLE = re.compile(r"\s*(?:index of|directory listing (?:for|of|:)|directory:|listing of)\s*:?\s*/", re.IGNORECASE)
-_TIMES = (
-    (re.compile(r"\b\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d\b"), "%d-%b-%Y %H:%M"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "%Y-%m-%d %H:%M:%S"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d\b"), "%Y-%m-%d %H:%M"),
-    (re.compile(r"\b\d{4}-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d\b"), "%Y-%b-%d %H:%M:%S"),
+_TIME = re.compile(
+    r"\b(?:(?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4})"
+    r"|(?P<year2>\d{4})-(?P<month2>\d\d|[A-Z][a-z]{2})-(?P<day2>\d\d)) (?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?\b"
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SIZE = re.compile(r"(?:^|\s)(\d+(?:\.\d+)?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
 def _parse_html(body: bytes, url: str) -> Listing | None:
-    page = LexborHTMLParser(body.decode("utf-8", "replace"))
+    # A byte that is no text becomes %FF, in a link as elsewhere, so that the name is known as foreign.
+    text = body.decode("utf-8", "surrogateescape")
+    page = LexborHTMLParser(_INVALID_BYTE.sub(lambda sign: f"%{ord(sign[0]) - 0xDC00:02X}", text))
     adapter = next((name for name, knows in _ADAPTERS if knows(page)), None)
     if adapter is None:
         return None
@@ -312,17 +318,29 @@ def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None, bool]
 
 def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:
     """Read ``23-Nov-2026 02:07   1.2K`` in the ways that servers write it; the zone is taken for UTC."""
-    moment = None
-    for pattern, form in _TIMES:
-        if match := pattern.search(text):
-            try:
-                moment = datetime.strptime(match[0], form).replace(tzinfo=UTC)
-            except ValueError:
-                continue
-            text = text[match.end() :]
-            break
+    moment, stamp = None, _TIME.search(text)
+    if stamp:
+        moment = _moment(stamp)
+        text = text[stamp.end() :]
     match = _SIZE.match(text.strip().replace("\xa0", " "))
     if not match:
         return None, False, moment
     unit = (match[2] or "").upper()
     return int(float(match[1]) * 1024 ** _UNITS[unit]), not unit and "." not in match[1], moment
+
+
+def _moment(stamp: re.Match[str]) -> datetime | None:
+    """Make a time of its parts; ``strptime`` would read the months in the language of the process."""
+    month = stamp["month"] or stamp["month2"]
+    try:
+        return datetime(
+            int(stamp["year"] or stamp["year2"]),
+            int(month) if month.isdecimal() else _MONTHS.index(month) + 1,
+            int(stamp["day"] or stamp["day2"]),
+            int(stamp["hour"]),
+            int(stamp["minute"]),
+            int(stamp["second"] or 0),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None

@@ -1,22 +1,22 @@
 """Every backend passes the suite."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
-from anystore.backend import Backend
+from anystore.backends.fsspec import FsspecBackend
 from anystore.backends.local import LocalBackend
 from anystore.backends.memory import _SPACES, MemoryBackend
 from anystore.backends.wrap import PrefixBackend, ReadonlyBackend
 from anystore.keys import join_key
 from anystore.testing import BackendSuite
 
-SEGMENT_TOO_LONG = {
-    "a segment over 255 bytes": lambda key: max(len(part.encode()) for part in key.split("/")) > 255
-}
+SEGMENT_TOO_LONG = {"a segment over 255 bytes": lambda key: max(len(part.encode()) for part in key.split("/")) > 255}
 
 
 class Clock:
@@ -34,23 +34,18 @@ class InFolder(BackendSuite):
 
     root: Path
 
-    def _path(self, key):
-        return os.path.join(os.fsencode(self.root), key.encode())
-
     def place(self, backend, key, data):
-        path = self._path(key)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        new = os.path.join(os.fsencode(self.root.parent), b"placing")
-        with open(new, "wb") as file:
-            file.write(data)
-        os.replace(new, path)
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.root.parent / "placing"
+        new.write_bytes(data)
+        new.replace(path)
 
     def peek(self, backend, key):
-        with open(self._path(key), "rb") as file:
-            return file.read()
+        return (self.root / key).read_bytes()
 
     def remove(self, backend, key):
-        os.remove(self._path(key))
+        (self.root / key).unlink()
 
 
 class TestMemory(BackendSuite):
@@ -80,12 +75,41 @@ class TestLocal(InFolder):
         return LocalBackend(str(self.root))
 
 
+class TestFsspecLocal(InFolder):
+    unholdable = SEGMENT_TOO_LONG
+
+    @pytest.fixture
+    def backend(self, tmp_path):
+        self.root = tmp_path / "store"
+        return FsspecBackend("file", str(self.root))
+
+
+class TestFsspecMemory(BackendSuite):
+    @pytest.fixture
+    def backend(self):
+        self.root = f"/{uuid4().hex}/store"
+        self.fs = fsspec.filesystem("memory")
+        yield FsspecBackend("memory", self.root)
+        for name in [name for name in self.fs.store if name.startswith(self.root + "/")]:
+            del self.fs.store[name]
+
+    def place(self, backend, key, data):
+        path = f"{self.root}/{key}"
+        self.fs.store[path] = MemoryFile(self.fs, path, data)
+
+    def peek(self, backend, key):
+        return self.fs.store[f"{self.root}/{key}"].getvalue()
+
+    def remove(self, backend, key):
+        del self.fs.store[f"{self.root}/{key}"]
+
+
 class TestPrefixed(TestMemory):
     """A folder of a store in which other folders have values, too."""
 
     PREFIX = "tenants/o_e/"
     # the longest keys have no room for the folder's name
-    unholdable = {"over 1,024 bytes with the prefix": lambda key: len(key.encode()) > 1024 - 12}
+    unholdable: ClassVar = {"over 1,024 bytes with the prefix": lambda key: len(key.encode()) > 1024 - 12}
 
     @pytest.fixture
     def backend(self):

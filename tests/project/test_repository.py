@@ -88,9 +88,7 @@ def test_continuous_integration_runs_what_make_check_runs():
     assert re.search(r"^check: lint types test docs ", makefile, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "module", ["anystore", "anystore.backends.memory", "anystore_dagster.io_manager", "tests.x"]
-)
+@pytest.mark.parametrize("module", ["anystore", "anystore.backends.memory", "anystore_dagster.io_manager", "tests.x"])
 def test_a_warning_of_ours_is_an_error(module):
     with pytest.raises(DeprecationWarning):
         warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module=module)

@@ -213,9 +213,7 @@ class TestFaults:
         assert fetch(faulty_server.url + "big")[0] == 200
 
     def test_headers(self, faulty_server):
-        faulty_server.script(
-            Fault(headers={"ETag": '"1"'}), Fault(headers={"ETag": '"2"'}), Fault(strip=("etag",))
-        )
+        faulty_server.script(Fault(headers={"ETag": '"1"'}), Fault(headers={"ETag": '"2"'}), Fault(strip=("etag",)))
         assert [fetch(faulty_server.url + "big")[1]["ETag"] for _ in range(3)] == ['"1"', '"2"', None]
 
     def test_hide_a_range(self, faulty_server):

@@ -32,7 +32,9 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "LocalBackend":
     if uri.text.startswith(uri.path) or not uri.text.lower().startswith("file://"):
         path = uri.path
     elif uri.host not in ("", "localhost") or not uri.path or uri.username is not None or uri.query:
-        raise InvalidUri(f"{uri.masked} does not name a folder of this machine: write 'file:///folder', or the path alone")
+        raise InvalidUri(
+            f"{uri.masked} does not name a folder of this machine: write 'file:///folder', or the path alone"
+        )
     else:
         path = unquote(uri.path)
     return LocalBackend(path, durable=bool_option(config, "durable", uri=uri.masked))
@@ -207,7 +209,7 @@ class LocalBackend(Backend):
             yield from self._walk_folder(prefix, after or "", foreign)
         if foreign:
             warnings.warn(
-                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {ascii(foreign[0])}",
+                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
                 ForeignNameWarning,
                 stacklevel=3,
             )

@@ -11,10 +11,18 @@ from itertools import count
 from typing import NoReturn
 from zlib import crc32
 
-from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey, KeyConflict, ReadOnlyError, VersionMismatch
+from anystore.errors import (
+    AnystoreError,
+    BackendError,
+    DoesNotExist,
+    InvalidKey,
+    KeyConflict,
+    ReadOnlyError,
+    VersionMismatch,
+)
 from anystore.keys import PRIVATE_FOLDER, Key, is_key, is_private, parent_folders
 
-_TEMPORARY = f"{PRIVATE_FOLDER}/tmp"
+_TEMPORARY = f"{PRIVATE_FOLDER}/tmp"  # noqa: S108 - below the root
 _LOCKS = f"{PRIVATE_FOLDER}/locks"
 _LOCK_STRIPES = 256
 _LITTER_AGE = 24 * 3600.0
@@ -27,7 +35,6 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TEMPORARY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _NUMBERS = count()
-
 
 
 class Tree:
@@ -159,7 +166,9 @@ class Tree:
         if self._holds(descriptor, folder + "/"):
             return descriptor
         os.close(descriptor)
-        raise BackendError(f"{key!r} cannot be written: a symbolic link in {self.root} leads out of the store; remove it")
+        raise BackendError(
+            f"{key!r} cannot be written: a symbolic link in {self.root} leads out of the store; remove it"
+        )
 
     def _make_folders(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)
@@ -260,9 +269,13 @@ class Tree:
     def fail(self, error: OSError, key: str, what: str) -> NoReturn:
         """Raise the error of ours that an error of the system means."""
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
-            raise InvalidKey(f"{key!r} cannot be a file in {self.root}: a segment is longer than 255 bytes; shorten it") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and what != "read" and what != "list":
-            raise ReadOnlyError(f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions") from error
+            raise InvalidKey(
+                f"{key!r} cannot be a file in {self.root}: a segment is longer than 255 bytes; shorten it"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and what not in ("read", "list"):
+            raise ReadOnlyError(
+                f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions"
+            ) from error
         raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}") from error
 
 

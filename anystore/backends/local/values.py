@@ -13,6 +13,7 @@ from anystore.keys import Key
 
 
 def entry_of(key: str, status: os.stat_result) -> Entry:
+    """Make the entry of a file."""
     modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
     return Entry(key, status.st_size, modified, f"{status.st_ino:x}.{status.st_mtime_ns:x}.{status.st_size:x}")
 
@@ -60,9 +61,7 @@ class LocalReader(Reader):
 class LocalWriter(Writer):
     """A temporary file, renamed by ``commit``."""
 
-    def __init__(
-        self, tree: Tree, key: Key, *, create: bool, version: str | None, locked: bool = False
-    ) -> None:
+    def __init__(self, tree: Tree, key: Key, *, create: bool, version: str | None, locked: bool = False) -> None:
         self._tree = tree
         self._key = key
         self._create = create
@@ -128,7 +127,9 @@ class LocalWriter(Writer):
         except DoesNotExist:
             present = None
         if self._create and present is not None:
-            raise AlreadyExists(f"there is a value under {self._key!r} in {self._tree.root} already; nothing was written")
+            raise AlreadyExists(
+                f"there is a value under {self._key!r} in {self._tree.root} already; nothing was written"
+            )
         if self._version is not None and present != self._version:
             raise self._tree.changed(self._key)
 

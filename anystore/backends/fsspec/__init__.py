@@ -1,0 +1,144 @@
+"""Any of fsspec's filesystems as a backend: ``PROTOCOL://…``, or ``fsspec+PROTOCOL://…`` to insist.
+
+fsspec promises little that holds for every filesystem, so little is declared here. Keys
+are exact: only calls that take one path as it stands are used, none that expand patterns.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from anystore.backend import Backend, Entry, Feature, Reader, Writer
+from anystore.backends.fsspec.files import Files, Info
+from anystore.backends.fsspec.options import check_arguments, find_filesystem, read_location
+from anystore.backends.fsspec.values import FsspecWriter, entry_of, open_reader
+from anystore.errors import BackendError, ForeignNameWarning
+from anystore.keys import Key
+from anystore.uris import StoreUri, collect_secrets
+
+
+def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "FsspecBackend":
+    """Make the backend of a URI whose scheme fsspec knows; the library is imported, nothing connected."""
+    protocol, filesystem = find_filesystem(uri)
+    root, options = read_location(uri, protocol, filesystem)
+    given = options | dict(config)
+    found = uri.secrets | collect_secrets(given)
+    return FsspecBackend(
+        protocol,
+        root,
+        arguments=check_arguments(given, protocol=protocol, filesystem=filesystem, uri=uri.masked),
+        uri=uri.masked,
+        hidden=found | {quote(text, safe="") for text in found},
+    )
+
+
+class FsspecBackend(Backend):
+    """Values as files of one of fsspec's filesystems.
+
+    Args:
+        protocol: The protocol, as fsspec names it.
+        root: Path of the folder that holds the values, as the filesystem writes paths.
+        arguments: For the constructor of the filesystem.
+        uri: The masked URI; made from the other arguments unless given.
+        hidden: Texts that no message may show, beside the secrets among the arguments.
+
+    Raises:
+        ValueError: If fsspec knows no such protocol.
+    """
+
+    features = Feature.WRITE | Feature.LIST
+
+    def __init__(
+        self,
+        protocol: str,
+        root: str,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        uri: str = "",
+        hidden: Iterable[str] = (),
+    ) -> None:
+        arguments = arguments or {}
+        self.uri = uri or f"fsspec+{protocol}://{root}"
+        self._files = Files(
+            protocol,
+            root.rstrip("/"),
+            arguments=arguments,
+            uri=self.uri,
+            hidden=collect_secrets(arguments) | set(hidden),
+        )
+
+    def __repr__(self) -> str:
+        """Show the class and the URI."""
+        return f"<FsspecBackend {self.uri}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the configuration."""
+        files = self._files
+        return _restore, (files.protocol, files.root, files.arguments, files.uri, files.hidden)
+
+    def get(self, key: Key) -> bytes:
+        if self._files.is_local:  # by its descriptor, which no symlink leads out of the root
+            return b"".join(self.read(key))
+        try:
+            with self._files.errors(key, "read"):
+                data: bytes = self._files.fs.cat_file(self._files.path(key))
+        except BackendError:
+            self._files.info(key)  # some servers only say "failure" of a folder, or of what is not there
+            raise
+        return data
+
+    def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        return _read_and_close(open_reader(self._files, key), start, stop)
+
+    def reader(self, key: Key) -> Reader:
+        return open_reader(self._files, key)
+
+    def stat(self, key: Key) -> Entry:
+        return self._entry(key, self._files.info(key))
+
+    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
+        self.require_write(key, create=create, version=version, ttl=ttl)
+        return FsspecWriter(self._files, key)
+
+    def delete(self, key: Key) -> None:
+        self._files.delete(key)
+
+    def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
+        if after is not None:
+            self._refuse(Feature.SORTED, f"list what is behind {after!r}", instead="list all, and compare")
+        return self._walk(prefix)
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _walk(self, prefix: str) -> Iterator[Entry]:
+        """Walk the folders, the names of one folder at a time in memory."""
+        foreign: list[str] = []
+        pending = [prefix]
+        while pending:
+            folders = []
+            for key, info in self._files.children(pending.pop(), foreign):
+                if info is None:
+                    folders.append(key)
+                else:
+                    yield self._entry(key, info)
+            pending.extend(reversed(folders))
+        if foreign:
+            warnings.warn(
+                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
+                ForeignNameWarning,
+                stacklevel=2,
+            )
+
+    def _entry(self, key: str, info: Info) -> Entry:
+        return entry_of(key, info, protocol=self._files.protocol)
+
+
+def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
+    with reader:
+        yield from reader.read(start, stop)
+
+
+def _restore(protocol: str, root: str, arguments: Mapping[str, Any], uri: str, hidden: frozenset[str]) -> FsspecBackend:
+    return FsspecBackend(protocol, root, arguments=arguments, uri=uri, hidden=hidden)
