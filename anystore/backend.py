@@ -159,12 +159,15 @@ class Backend(ABC):
     implemented; everything else raises ``Unsupported`` and changes nothing.
 
     Attributes:
-        features: What this backend can do beyond reading.
         uri: Where it is, with secrets masked; for messages.
     """
 
-    features: Feature = Feature.NONE
     uri: str = ""
+
+    @property
+    def features(self) -> Feature:
+        """What this backend can do beyond reading; a class whose answer is fixed has an attribute."""
+        return Feature.NONE
 
     # -- required ----------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,36 @@ def read_default_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if path:
         values |= _read_file(path)
     return Settings(**values)
+
+
+def setting_sources(environ: Mapping[str, str] | None = None, *, is_default: bool = True) -> dict[str, str]:
+    """Say where each setting comes from.
+
+    Args:
+        environ: The environment; the process's own if None.
+        is_default: Whether the default store is meant, or one that is opened by its URI.
+
+    Returns:
+        For each field of :class:`Settings` the name of a variable, or ``default``.
+
+    Raises:
+        InvalidOption: If the store file is not what it can be.
+
+    Example:
+        >>> setting_sources({"ANYSTORE_URI": "s3://bucket"})["uri"]
+        'ANYSTORE_URI'
+    """
+    environ = os.environ if environ is None else environ
+    sources = dict.fromkeys((one.name for one in fields(Settings)), "default")
+    for name in ("uri", "serialization_mode", "raise_on_nonexist", "default_ttl"):
+        if environ.get(variable := f"ANYSTORE_{name.upper()}"):
+            sources[name] = variable
+    if not is_default:
+        return sources | {"uri": "default"}
+    if _read_config(environ):
+        sources["backend_config"] = f"{_CONFIG_VARIABLE}*"
+    path = environ.get("ANYSTORE_FILE")
+    return sources | dict.fromkeys(_read_file(path) if path else (), f"ANYSTORE_FILE={path}")
 
 
 def _read_config(environ: Mapping[str, str]) -> dict[str, Any]:

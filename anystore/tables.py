@@ -131,3 +131,22 @@ def _frame_name(kind: type) -> str | None:
     library = kind.__module__.partition(".")[0]
     name = f"{library}.{kind.__name__}"
     return name if name in ("pandas.DataFrame", "polars.DataFrame", "polars.LazyFrame") else None
+
+
+def read_parquet_header(data: bytes) -> tuple[int, pa.Schema]:
+    """Read what a Parquet file says of itself, without its rows.
+
+    Args:
+        data: The file.
+
+    Returns:
+        How many rows it has, and their schema.
+
+    Raises:
+        CodecError: If it is not Parquet.
+    """
+    try:
+        header = parquet.read_metadata(pa.BufferReader(data))
+        return header.num_rows, header.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CodecError(f"the value is not parquet: {error}") from error

@@ -31,7 +31,7 @@ class StoreUri:
 
     Attributes:
         scheme: Lower-case, such as ``file`` or ``s3``; a plain path has ``file``.
-        username: Percent-decoded, or None.
+        username: Percent-decoded, or None; not in the repr, since it may be an access token.
         password: Percent-decoded, or None; not in the repr.
         host: What stands before the port, as given, or ``""``.
         port: The port, or None.
@@ -41,7 +41,7 @@ class StoreUri:
     """
 
     scheme: str
-    username: str | None = None
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     host: str = ""
     port: int | None = None

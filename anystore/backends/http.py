@@ -149,7 +149,7 @@ class HttpBackend(Backend):
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         if after is not None:
-            self._refuse(Feature.SORTED, f"list from {after!r} on", instead="list all keys, and pass over the first ones")
+            self._refuse(Feature.SORTED, f"list from {after!r} on", instead="list all keys, and pass over the first")
         return self._scan(prefix)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
@@ -174,7 +174,7 @@ class HttpBackend(Backend):
                 ) from error
         if foreign:
             warnings.warn(
-                f"{self.uri} lists {len(foreign):,} names that cannot be keys; the first is {ascii(foreign[0])}",
+                f"{self.uri} lists {len(foreign):,} names that cannot be keys; the first is {foreign[0]!a}",
                 ForeignNameWarning,
                 stacklevel=2,
             )
@@ -255,8 +255,8 @@ class _HttpReader(Reader):
         """Ask for a part, of the same version."""
         if self.entry.version is None:
             raise VersionMismatch(
-                f"the server gives {self._backend.locate(self._key)} no ETag and no time, so nobody can tell whether a second "
-                "part is of the same version; read it once, from its start, or use anystore.virtual.open_virtual"
+                f"the server tells no ETag and no time of {self._backend.locate(self._key)}, so a second part may be "
+                "of another version; read it once, from its start, or use anystore.virtual.open_virtual"
             )
         refused = (_PRECONDITION_FAILED, _RANGE_NOT_SATISFIABLE)
         try:

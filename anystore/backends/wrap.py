@@ -39,7 +39,7 @@ class ReadonlyBackend(Backend):
         return f"<ReadonlyBackend {self.uri}>"
 
     @property
-    def features(self) -> Feature:  # type: ignore[override] # asked of the inner one, which may have to look first
+    def features(self) -> Feature:
         """What the inner backend can do without changing a value."""
         return self._inner.features & ~_CHANGES
 
@@ -107,6 +107,14 @@ class ReadonlyBackend(Backend):
     def close(self) -> None:
         self._inner.close()
 
+    def require_write(
+        self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
+    ) -> None:
+        self._deny(f"write {key!r}")
+
+    def require_append(self, key: Key) -> None:
+        self._deny(f"append to {key!r}")
+
     def _deny(self, what: str) -> NoReturn:
         raise ReadOnlyError(f"cannot {what}: {self.uri} is opened read-only; open it without readonly=True")
 
@@ -143,7 +151,7 @@ class PrefixBackend(Backend):
         return f"<PrefixBackend {self.uri}>"
 
     @property
-    def features(self) -> Feature:  # type: ignore[override] # asked of the inner one, which may have to look first
+    def features(self) -> Feature:
         """What the inner backend can do."""
         return self._inner.features
 

@@ -108,15 +108,17 @@ class Exclusive(Ground):
         backend.put(KEY, b"0")
 
         def increment(_number: int) -> None:
-            for _ in range(8):
-                while True:
-                    version = backend.stat(KEY).version
-                    value = int(backend.get(KEY))
-                    try:
-                        backend.put(KEY, b"%d" % (value + 1), version=version)
-                        break
-                    except VersionMismatch:
-                        continue
+            done = 0
+            for _ in range(2_000):  # far more than eight threads can be in each other's way
+                version = backend.stat(KEY).version
+                value = int(backend.get(KEY))
+                try:
+                    backend.put(KEY, b"%d" % (value + 1), version=version)
+                except VersionMismatch:
+                    continue
+                done += 1
+                if done == 8:
+                    return
 
         at_once(increment)
         assert self.peek(backend, KEY) == b"64"

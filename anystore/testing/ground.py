@@ -29,9 +29,11 @@ class Ground:
     Attributes:
         unholdable: Keys that the medium cannot hold: the reason, and a predicate on the key.
             A writable backend must refuse to write them.
+        unlisted: Keys that the service leaves out of its listings, although it holds them.
     """
 
     unholdable: ClassVar[Mapping[str, Callable[[str], bool]]] = {}
+    unlisted: ClassVar[Mapping[str, Callable[[str], bool]]] = {}
 
     def place(self, backend: Backend, key: Key, data: bytes) -> None:
         """Store a value behind the backend's back, lest ``read`` and ``put`` share one mistake."""
@@ -60,6 +62,10 @@ class Ground:
     def cannot_hold(self, key: str) -> str:
         """Tell why the medium cannot hold a key, or nothing."""
         return next((reason for reason, refuses in self.unholdable.items() if refuses(key)), "")
+
+    def listed(self, keys: Iterable[str]) -> list[str]:
+        """Give the keys that the service lists, in their order."""
+        return [key for key in keys if not any(hides(key) for hides in self.unlisted.values())]
 
     def check_refused(self, backend: Backend, feature: Feature) -> None:
         """Check that an undeclared feature raises, and leaves no trace."""

@@ -16,7 +16,7 @@ HARD_TO_SORT = [
     *("b/\U00010000", "b/\uffff", "b/\ud7ff", "\u00e9", "e\u0301", "\U0001f600/x", "\U0001f600.x"),
     *("\uffee/x", "\x7f", "c/d/e", "c/d-/e", "c/d./e", "c/d0"),
 ]
-PATTERNS = ["a_/", "a%/", "a*/", "a?/", "[a]/", "{a,b}/", "a\\/", ".*/", "a+/", "%61/", "~/", "A_/"]
+PATTERNS = ["a_/", "a%/", "a*/", "a?/", "[a]/", "{a,b}/", "a\\/", "a.*/", "a+/", "%61/", "~/", "A_/"]
 
 
 def _in_byte_order(keys: list[Any]) -> list[Any]:
@@ -81,14 +81,15 @@ class Listing(Ground):
         if not self.cannot_hold(prefix + "inside"):
             assert list(backend.keys(prefix)) == []
             self._place_all(backend, [prefix + "inside"])
-            assert list(backend.keys(prefix)) == [prefix + "inside"]
-            assert [entry.key for entry in backend.scan(prefix)] == [prefix + "inside"]
+            expected = self.listed([prefix + "inside"])
+            assert list(backend.keys(prefix)) == expected
+            assert [entry.key for entry in backend.scan(prefix)] == expected
 
     @needs(Feature.LIST)
     def test_awkward_keys_are_listed_as_they_were(self, backend: Backend) -> None:
         names = [key for key in AWKWARD_KEYS.values() if not self.cannot_hold(key)]
         self._place_all(backend, names)
-        assert sorted(backend.keys()) == sorted(names)
+        assert sorted(backend.keys()) == sorted(self.listed(names))
         for entry in backend.scan():
             assert backend.get(parse_key(entry.key)) == entry.key.encode()
 

@@ -196,8 +196,8 @@ class Reading(Ground):
         assert backend.exists(key)
         assert backend.stat(key).key == key
         if Feature.LIST in backend.features:
-            assert [entry.key for entry in backend.scan()] == [key]
-            assert list(backend.keys()) == [key]
+            assert [entry.key for entry in backend.scan()] == self.listed([key])
+            assert list(backend.keys()) == self.listed([key])
 
     def _check_unholdable(self, backend: Backend, key: Key) -> None:
         """A key that the medium cannot hold is refused, and never written under another name."""

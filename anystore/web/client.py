@@ -23,6 +23,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT = 120.0
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Client:
         if self.retries < 0 or self.max_redirects < 0:
             raise InvalidOption("retries and max_redirects are counts, 0 or more")
         for name, value in {**self.headers, "User-Agent": self.user_agent}.items():
-            if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or re.search(r"[\r\n\0]", value):
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise InvalidOption(f"the header {name!r} cannot be sent; a name is one word, a value one line of text")
 
     def request(
@@ -142,7 +143,7 @@ class Client:
     def delay(self, failures: int) -> float:
         """Say how many seconds to wait after so many failures in a row."""
         spread = random.uniform(0.5, 1.5)  # noqa: S311 - so that many clients do not come back together
-        return min(self.backoff * 2 ** (failures - 1), _LONGEST_WAIT / 4) * spread
+        return float(min(self.backoff * 2 ** (failures - 1), _LONGEST_WAIT / 4) * spread)
 
     def hide(self, text: str) -> str:
         """Replace this client's secrets in a text by ``***``."""
@@ -239,7 +240,8 @@ class _Asked:
             )
         if status in _BUSY:
             wait = parse_retry_after(transfer.headers.get("retry-after"), now=datetime.now(UTC))
-            raise _Again(self.failed(f"was answered with status {status}, also when repeated; try again later", url=url), wait)
+            busy = self.failed(f"was answered with status {status}, also when repeated; try again later", url=url)
+            raise _Again(busy, wait)
         raise self.failed(f"was answered with status {status}", url=url)
 
     def extent(self, transfer: Transfer) -> tuple[int, int | None]:

@@ -7,7 +7,7 @@ knows it: an ordinary page with links is none, lest its links are taken for file
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import unescape
 
@@ -66,6 +66,12 @@ class _Row:
     modified: datetime | None = None
     modified_exact: bool = False
 
+    def sized(self, size: object, *, exact: bool) -> "_Row":
+        """Add a size, if it is one, and if this is no folder."""
+        if self.is_folder or not isinstance(size, int):
+            return self
+        return replace(self, size=size, size_exact=exact)
+
 
 def parse_listing(body: bytes, *, url: str, content_type: str = "") -> Listing | None:
     """Read the listing of a folder.
@@ -79,7 +85,7 @@ def parse_listing(body: bytes, *, url: str, content_type: str = "") -> Listing |
         What lies directly in the folder; None if the page is no listing that is known.
 
     Example:
-        >>> page = b'<title>Index of /f/</title><h1>Index of /f/</h1><pre><a href="../">../</a><a href="a%20b">a b</a></pre>'
+        >>> page = b'<title>Index of /f/</title><h1>Index of /f/</h1><hr><pre><a href="a%20b">a b</a></pre>'
         >>> [entry.name for entry in parse_listing(page, url="https://host/f/").entries]
         ['a b']
     """
@@ -136,12 +142,14 @@ def _parse_json(body: bytes, url: str) -> Listing | None:
         items = json.loads(body.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(items, list) or not all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items):
+    if not isinstance(items, list):
+        return None
+    if not all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in items):
         return None
     if all("type" in item and "mtime" in item for item in items):
         return _listing("nginx-json", _nginx_rows(items), url)
-    if all("is_dir" in item and "mod_time" in item for item in items):
-        return _listing("caddy-json", _caddy_rows(items), url)
+    if all("url" in item and "mod_time" in item for item in items):
+        return _listing("caddy-json", _caddy_rows(items, url), url)
     return None
 
 
@@ -150,28 +158,27 @@ def _nginx_rows(items: list[dict[str, object]]) -> Iterator[_Row]:
         name = _name_bytes(str(item["name"]))
         if not _is_plain(name) or item["type"] not in ("file", "directory"):
             continue  # "other" is a socket, a pipe or a dangling link: nothing that could be fetched
-        size = item.get("size")
         moment = parse_http_date(str(item["mtime"]))
-        known = isinstance(size, int)
-        yield _Row(name, item["type"] == "directory", size if known else None, known, moment, moment is not None)
+        yield _Row(name, item["type"] == "directory", modified=moment, modified_exact=moment is not None).sized(
+            item.get("size"), exact=True
+        )
 
 
-def _caddy_rows(items: list[dict[str, object]]) -> Iterator[_Row]:
+def _caddy_rows(items: list[dict[str, object]], url: str) -> Iterator[_Row]:
     for item in items:
-        name = _name_bytes(str(item["name"]).removesuffix("/"))
-        if not _is_plain(name):
+        child = child_of(url, str(item.get("url")))  # in the name, bytes that are no text are replaced
+        if child is None:
             continue
-        moment, size = _parse_iso(str(item["mod_time"])), item.get("size")
-        exact = not item.get("is_symlink")  # the size of a link may be that of the link itself
-        if item["is_dir"]:
-            yield _Row(name, is_folder=True, modified=moment, modified_exact=exact)
-        else:
-            yield _Row(name, False, size if isinstance(size, int) else None, exact, moment, exact and moment is not None)  # noqa: FBT003 - a row of a table
+        exact = not item.get("is_symlink")  # what is said of a link may be said of the link itself
+        moment = _parse_iso(str(item["mod_time"]))
+        row = _Row(child[0], child[1], modified=moment, modified_exact=exact and moment is not None)
+        yield row.sized(item.get("size"), exact=exact)
 
 
 _XML_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*\?>\s*<list>(.*)</list>\s*", re.DOTALL)
 _XML_ROW = re.compile(
-    rb'\s*<(?P<type>directory|file|other) mtime="(?P<mtime>[^"<]*)"(?: size="(?P<size>\d+)")?>(?P<name>[^<]*)</(?P=type)>'
+    rb'\s*<(?P<type>directory|file|other) mtime="(?P<mtime>[^"<]*)"(?: size="(?P<size>\d+)")?>'
+    rb"(?P<name>[^<]*)</(?P=type)>"
 )
 
 
@@ -190,10 +197,9 @@ def _parse_xml(body: bytes, url: str) -> Listing | None:
         name = unescape(match["name"].decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if match["type"] == b"other" or not _is_plain(name):
             continue
-        size, moment = match["size"], _parse_iso(match["mtime"].decode("latin-1"))
-        rows.append(
-            _Row(name, match["type"] == b"directory", int(size) if size else None, bool(size), moment, moment is not None)
-        )
+        moment = _parse_iso(match["mtime"].decode("latin-1"))
+        row = _Row(name, match["type"] == b"directory", modified=moment, modified_exact=moment is not None)
+        rows.append(row.sized(int(match["size"]) if match["size"] else None, exact=True))
     if page[1][position:].strip():
         return None
     return _listing("nginx-xml", iter(rows), url)
@@ -213,7 +219,8 @@ def _parse_iso(text: str) -> datetime | None:
 _TITLE = re.compile(r"\s*(?:index of|directory listing (?:for|of|:)|directory:|listing of)\s*:?\s*/", re.IGNORECASE)
 _TIME = re.compile(
     r"\b(?:(?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4})"
-    r"|(?P<year2>\d{4})-(?P<month2>\d\d|[A-Z][a-z]{2})-(?P<day2>\d\d)) (?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?\b"
+    r"|(?P<year2>\d{4})-(?P<month2>\d\d|[A-Z][a-z]{2})-(?P<day2>\d\d))"
+    r" (?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?\b"
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SIZE = re.compile(r"(?:^|\s)(\d+(?:\.\d+)?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
@@ -246,8 +253,10 @@ def _is_index(page: LexborHTMLParser) -> bool:
 
 
 def _knows_nginx(page: LexborHTMLParser) -> bool:
+    if not _is_index(page) or _heading(page) != _title(page):
+        return False
     first = page.css_first("h1 + hr + pre > a")
-    return _is_index(page) and _heading(page) == _title(page) and first is not None and first.attributes.get("href") == "../"
+    return first is not None and first.attributes.get("href") == "../"
 
 
 def _knows_python(page: LexborHTMLParser) -> bool:
@@ -288,19 +297,22 @@ def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[_Row]
         if child is None:
             continue
         name, is_folder = child
-        size, size_exact, moment, moment_exact = _details(link)
-        if is_folder:
-            size, size_exact = None, False
-        yield _Row(name, is_folder, size, size_exact and adapter in _EXACT_SIZES, moment, moment_exact)
+        size, size_exact, moment = _details(link)
+        row = _Row(name, is_folder, modified=moment)
+        yield row.sized(size, exact=size_exact and adapter in _EXACT_SIZES)
 
 
-def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None, bool]:
-    """Find size and time behind a link: in its row of a table, or in the text that follows it."""
+def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time behind a link: in its row of a table, or in the text that follows it.
+
+    No time of an HTML page counts as exact: most have no zone or no seconds, and Caddy's is that of a link itself.
+    """
     parent = link.parent
     row = parent.parent if parent is not None and parent.tag == "td" else None
     if row is None or row.tag != "tr":
         behind = link.next
-        return (*_parse_details(behind.text(deep=False)), False) if behind is not None and behind.tag == "-text" else (None, False, None, False)
+        text = behind.text(deep=False) if behind is not None and behind.tag == "-text" else ""
+        return _parse_details(text)
     stamp = row.css_first("time[datetime]")
     moment = _parse_iso(stamp.attributes.get("datetime") or "") if stamp is not None else None
     bare = row.css_first("td[data-size]")
@@ -313,7 +325,7 @@ def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None, bool]
     size, exact, shown = _parse_details(" \n ".join(texts))
     if counted.isascii() and counted.isdecimal():
         size, exact = int(counted), True
-    return size, exact, moment or shown, moment is not None
+    return size, exact, moment or shown
 
 
 def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:

@@ -27,7 +27,7 @@ class Robots:
     crawl_delay: float | None = None
 
     def allows(self, url: str) -> bool:
-        """Tell whether a URL of the site may be fetched.
+        r"""Tell whether a URL of the site may be fetched.
 
         Args:
             url: A URL, or its path with its query.
@@ -36,7 +36,7 @@ class Robots:
             What the longest matching rule says; of equally long ones, the one that allows.
 
         Example:
-            >>> robots = parse_robots(b"User-agent: *\\nDisallow: /a/\\nAllow: /a/b")
+            >>> robots = parse_robots(b"User-agent: *\nDisallow: /a/\nAllow: /a/b")
             >>> robots.allows("https://host/a/b.txt"), robots.allows("https://host/a/c.txt")
             (True, False)
         """

@@ -14,7 +14,7 @@ from functools import cache
 
 import pycurl
 
-from anystore.web.headers import Headers, parse_head
+from anystore.web.headers import parse_head
 
 PIECE_BYTES = 256 * 1024
 """How much of a body is gathered before it is handed on, if it is there already."""
@@ -191,10 +191,7 @@ class Transfer:
         try:
             _prepare(self._line.easy, call, self._sink)
             self._line.multi.add_handle(self._line.easy)
-            while not self._sink.head_ended and self._line:
-                self._advance()
-            if not self._sink.head_ended:
-                raise self._failure or TransferError("the server ended the connection without an answer", transient=True)
+            self._await_head()
         except pycurl.error as error:
             self.close()
             raise TransferError(str(error.args[-1]), transient=False) from error
@@ -203,13 +200,19 @@ class Transfer:
             raise
         self.status, self.headers = parse_head(bytes(self._sink.head))
 
+    def _await_head(self) -> None:
+        while not self._sink.head_ended:
+            if self._line is None:
+                raise self._failure or TransferError("the connection ended without an answer", transient=True)
+            self._advance()
+
     def next_piece(self) -> bytes:
         """Give the next piece of the body, or ``b""`` at its end.
 
         Raises:
             TransferError: If the connection broke or stalled before the end.
         """
-        while not self._sink.size and self._line:
+        while not self._sink.size and self._line is not None:
             self._advance()
         if self._sink.size:
             return self._sink.empty()
@@ -239,7 +242,7 @@ class Transfer:
         self._lines.give(line)
 
     def __del__(self) -> None:
-        if getattr(self, "_line", None):
+        if getattr(self, "_line", None) is not None:
             self.close()
 
     def _advance(self) -> None:

@@ -134,7 +134,8 @@ def fetch_listing(client: Client, url: str, *, moved: bool = True) -> Listing | 
     answer = client.request("GET", url, headers=_ACCEPT)
     try:
         if not moved and decoded_path(answer.url) != decoded_path(url):
-            raise BackendError(f"{masked_url(url)} is a folder that redirects to {masked_url(answer.url)}; list that one")
+            moved_to = masked_url(answer.url)
+            raise BackendError(f"{masked_url(url)} is a folder that redirects to {moved_to}; list that one")
         body = answer.read(limit=_MAX_PAGE_BYTES)
     finally:
         answer.close()
@@ -158,15 +159,15 @@ def _foreign_names(url: str, folder: str, listing: Listing) -> Iterator[Problem]
     for name in (*listing.foreign, *refused):
         shown = f"{folder}{name}"
         where = masked_url(join_url(url, folder))
-        yield Problem(shown, BackendError(f"{where} lists a name that cannot be a key: {ascii(name)}"), foreign=True)
+        yield Problem(shown, BackendError(f"{where} lists a name that cannot be a key: {name!a}"), foreign=True)
 
 
 def _limit(url: str, folder: str, fetched: int, *, max_depth: int, max_folders: int) -> Problem | None:
     where = masked_url(join_url(url, folder))
     if folder.count("/") > max_depth:
-        return Problem(folder, BackendError(f"{where} is deeper than {max_depth} folders; probably a link leads back up"))
+        return Problem(folder, BackendError(f"{where} is over {max_depth} folders deep; probably a link leads back up"))
     if fetched >= max_folders:
-        return Problem(folder, BackendError(f"{where} and what follows was left out: {max_folders:,} folders are the most"))
+        return Problem(folder, BackendError(f"{where} and the rest are left out: {max_folders:,} folders are the most"))
     return None
 
 
@@ -179,4 +180,3 @@ def _listed_file(folder: str, entry: ListedEntry) -> ListedFile:
         shown_size=entry.size,
         shown_modified=entry.modified,
     )
-

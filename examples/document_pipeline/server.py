@@ -21,6 +21,8 @@ DEFAULT_PACKAGES = 40
 MOST_FILES = 400
 
 _HOST = "127.0.0.1"
+# Below those that the kernel gives to outgoing connections, so that the port is free the next time, too.
+_PORTS = range(8600, 8700)
 _TOKEN_HEADER = "X-Demo-Site"  # noqa: S105 - names a folder, opens nothing
 _START_SECONDS = 15.0
 _STOP_SECONDS = 3.0
@@ -93,12 +95,14 @@ def build_site(site: Path, *, docs: str = "", collection: Path = COLLECTION) -> 
     if wanted == "none" or not SYSTEM_DOCS.is_dir():
         packages.rmdir()
         return shown
-    chosen = _choose_packages(None if wanted == "all" else int(wanted))
+    folders = sorted(folder for folder in SYSTEM_DOCS.iterdir() if folder.is_dir())
+    chosen = folders if wanted == "all" else folders[: int(wanted)]
+    if not docs.strip():
+        chosen = _take_while_small(chosen, most_files=MOST_FILES)
     for folder in chosen:
         (packages / folder.name).symlink_to(folder)
-    total = sum(1 for folder in SYSTEM_DOCS.iterdir() if folder.is_dir())
-    more = "" if len(chosen) == total else "; DOCS=all takes all of them"
-    return [*shown, f"usr-share-doc/  {len(chosen)} of {total} folders of {SYSTEM_DOCS}{more}"]
+    more = "" if len(chosen) == len(folders) else "; DOCS=all takes all of them"
+    return [*shown, f"usr-share-doc/  {len(chosen)} of the {len(folders)} folders of {SYSTEM_DOCS}{more}"]
 
 
 @contextlib.contextmanager
@@ -168,13 +172,9 @@ def _count_files(folder: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(folder, followlinks=True))
 
 
-def _choose_packages(most: int | None) -> list[Path]:
-    """Take the first folders by name; with a limit, also no more than some hundred files."""
-    folders = sorted(folder for folder in SYSTEM_DOCS.iterdir() if folder.is_dir())
-    if most is None:
-        return folders
-    counted = zip(folders, itertools.accumulate(_count_files(folder) for folder in folders[:most]), strict=False)
-    return [folder for folder, files in counted if most != DEFAULT_PACKAGES or files <= MOST_FILES]
+def _take_while_small(folders: list[Path], *, most_files: int) -> list[Path]:
+    files = itertools.accumulate(_count_files(folder) for folder in folders)
+    return [folder for folder, so_far in zip(folders, files, strict=True) if so_far <= most_files]
 
 
 def _choose_port(port_file: Path, token: str) -> int:
@@ -182,9 +182,9 @@ def _choose_port(port_file: Path, token: str) -> int:
         port = int(port_file.read_text())
         if _is_served(port, token) or _is_free(port):
             return port
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port = int(probe.getsockname()[1])
+    port = next((port for port in _PORTS if _is_free(port)), None)
+    if port is None:
+        raise ServerError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free for the demo's web server")
     port_file.parent.mkdir(parents=True, exist_ok=True)
     port_file.write_text(f"{port}\n")
     return port

@@ -9,12 +9,15 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFile
 
+from anystore.backends import open_backend
 from anystore.backends.fsspec import FsspecBackend
 from anystore.backends.local import LocalBackend
 from anystore.backends.memory import _SPACES, MemoryBackend
 from anystore.backends.wrap import PrefixBackend, ReadonlyBackend
 from anystore.keys import join_key
 from anystore.testing import BackendSuite
+from anystore.uris import parse_uri
+from tests.servers import nginx, python_http
 
 SEGMENT_TOO_LONG = {"a segment over 255 bytes": lambda key: max(len(part.encode()) for part in key.split("/")) > 255}
 
@@ -102,6 +105,41 @@ class TestFsspecMemory(BackendSuite):
 
     def remove(self, backend, key):
         del self.fs.store[f"{self.root}/{key}"]
+
+
+class OverHttp(InFolder):
+    """A folder behind a real server; each test has a folder of its own below the server's root."""
+
+    @pytest.fixture
+    def backend(self, server):
+        self.root = server.root / uuid4().hex / "files"
+        self.root.mkdir(parents=True)
+        backend = open_backend(parse_uri(f"{server.url}{self.root.parent.name}/files/"), {})
+        yield backend
+        backend.close()
+
+
+class TestHttpNginx(OverHttp):
+    unholdable = SEGMENT_TOO_LONG
+    unlisted: ClassVar = {"nginx does not list names with a dot in front": lambda key: "/." in f"/{key}"}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory):
+        with nginx(tmp_path_factory.mktemp("nginx")) as server:
+            yield server
+
+
+class TestHttpPython(OverHttp):
+    unholdable: ClassVar = SEGMENT_TOO_LONG | {
+        "shown by Python's server in place of a listing": lambda key: key.endswith("index.html")
+    }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory):
+        with python_http(tmp_path_factory.mktemp("python")) as server:
+            yield server
 
 
 class TestPrefixed(TestMemory):

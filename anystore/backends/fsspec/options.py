@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import fsspec
 from fsspec.registry import get_filesystem_class, known_implementations
 
-from anystore.errors import InvalidUri
+from anystore.errors import InvalidOption, InvalidUri
 from anystore.extras import missing
 from anystore.uris import StoreUri
 
@@ -50,7 +50,7 @@ def find_filesystem(uri: StoreUri) -> tuple[str, Any]:
             f"{uri.masked}: fsspec cuts names of web pages at '#' and '?'; open '{protocol}://…' without 'fsspec+'"
         )
     try:
-        return protocol, get_filesystem_class(protocol)
+        return protocol, get_filesystem_class(protocol or "?")
     except ValueError:
         near = difflib.get_close_matches(protocol, fsspec.available_protocols(), n=1)
         hint = f"did you mean '{near[0]}://'?" if near else "write it like './folder', 'memory://name' or 's3://bucket'"
@@ -114,7 +114,7 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
         The arguments for the constructor.
 
     Raises:
-        InvalidUri: If the constructor has no such argument.
+        InvalidOption: If the constructor has no such argument.
     """
     accepted, takes_any = _parameters(filesystem)
     default = ("username", "password") if "host" in accepted else (None, None)
@@ -124,10 +124,10 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
         name = option if option in accepted else names.get(option, option)
         known = name in accepted or name in _EVERYWHERE or (takes_any and protocol not in _SWALLOWING)
         if option in names and name is None:
-            raise InvalidUri(f"{uri}: {protocol}:// takes no {option}; give its credentials in backend_config")
+            raise InvalidOption(f"{uri}: {protocol}:// takes no {option}; give its credentials in backend_config")
         if not known:
             takes = ", ".join(sorted(accepted)) or "none"
-            raise InvalidUri(f"{uri}: {protocol}:// has no option {option!r}; it takes: {takes}")
+            raise InvalidOption(f"{uri}: {protocol}:// has no option {option!r}; it takes: {takes}")
         arguments[str(name)] = value
     return arguments
 

@@ -161,8 +161,9 @@ class FsspecWriter(Writer):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         piece = data if isinstance(data, bytes) else bytes(data)
+        handle = self._open()
         with self._files.errors(self._key, "write", writing=True):
-            self._open().write(piece)
+            handle.write(piece)
         self._size += len(piece)
         return len(piece)
 

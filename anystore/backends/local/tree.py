@@ -26,7 +26,7 @@ _TEMPORARY = f"{PRIVATE_FOLDER}/tmp"  # noqa: S108 - below the root
 _LOCKS = f"{PRIVATE_FOLDER}/locks"
 _LOCK_STRIPES = 256
 _LITTER_AGE = 24 * 3600.0
-_TRIES = 50
+_TRIES = 1000
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
 _CONFLICTS = (NotADirectoryError, FileExistsError, IsADirectoryError)
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
@@ -104,6 +104,7 @@ class Tree:
         return not self.inside(real) or any(os.path.realpath(folder) == real for folder in above)
 
     def inside(self, path: str) -> bool:
+        """Tell whether a path leads to the root or below it, all symbolic links followed."""
         real_base = os.path.realpath(self.root).rstrip("/") + "/"
         return (os.path.realpath(path) + "/").startswith(real_base)
 
@@ -145,7 +146,7 @@ class Tree:
             except FileNotFoundError:
                 continue
             except _CONFLICTS as error:
-                if not self._remove_empty_folders(self._base + key):
+                if not self._remove_empty_folders(self._base + key) and self._is_in_the_way(key):
                     raise KeyConflict(
                         f"{key!r} cannot stand in {self.root} beside a key that is its folder, or lies below it; "
                         "choose another key, or delete that one"
@@ -160,14 +161,28 @@ class Tree:
         try:
             descriptor = os.open(path, _FOLDER_FLAGS)
         except FileNotFoundError:
-            if self.inside(path):
-                self._make_folders(path)
+            if not self.inside(path):
+                raise self._astray(key) from None
+            self._make_folders(path)
             descriptor = os.open(path, _FOLDER_FLAGS)
         if self._holds(descriptor, folder + "/"):
             return descriptor
         os.close(descriptor)
-        raise BackendError(
+        raise self._astray(key)
+
+    def _astray(self, key: str) -> BackendError:
+        return BackendError(
             f"{key!r} cannot be written: a symbolic link in {self.root} leads out of the store; remove it"
+        )
+
+    def _is_in_the_way(self, key: Key) -> bool:
+        """Tell whether a file stands where a folder of the key has to be, or a folder in its own place.
+
+        Where neither does, the folder was removed by a pruning, and made again, in the same moment.
+        """
+        above = [self._base + folder for folder in parent_folders(key)]
+        return any(os.path.lexists(path) and not os.path.isdir(path) for path in above) or os.path.isdir(
+            self._base + key
         )
 
     def _make_folders(self, path: str) -> None:

@@ -1,0 +1,101 @@
+"""What SQLAlchemy and the drivers raise, as our errors."""
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+from sqlalchemy import exc
+from sqlalchemy.engine import Dialect as Engine
+
+from anystore.backends.sql.dialects import Dialect, Failure
+from anystore.errors import BackendError, ReadOnlyError
+from anystore.uris import mask_text
+
+_HINTS = {
+    Failure.OTHER: "",
+    Failure.LOST: "; is the server running, and does it take connections?",
+    Failure.BUSY: "; another connection holds a lock: let it finish, or wait longer for it",
+    Failure.COLLISION: "; other writers of the same keys were always faster: try again",
+    Failure.FORBIDDEN: "; the user, or the file, may only be read here: grant the permission",
+}
+
+
+class Failures:
+    """Turns errors of the libraries into ours.
+
+    Attributes:
+        caught: The classes of errors that the libraries raise; a driver's warnings are errors to us, too.
+
+    Args:
+        uri: The masked URI, for messages.
+        secrets: Texts that no message may show.
+        engine: SQLAlchemy's dialect, which knows the driver.
+    """
+
+    def __init__(self, uri: str, secrets: Iterable[str], engine: Engine) -> None:
+        self.uri = uri
+        self._secrets = frozenset(secrets)
+        self._engine = engine
+        driver = engine.loaded_dbapi
+        self.caught: tuple[type[Exception], ...] = (exc.SQLAlchemyError, driver.Error, driver.Warning)
+
+    def means(self, error: BaseException, dialect: Dialect) -> Failure:
+        """Tell what an error means."""
+        kind = dialect.classify(_original(error))
+        return Failure.LOST if kind is Failure.OTHER and self.is_lost(error) else kind
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Tell whether the connection cannot be used any more."""
+        original = _original(error)
+        if isinstance(original, exc.SQLAlchemyError):
+            return isinstance(original, exc.DisconnectionError)
+        return isinstance(original, self._engine.loaded_dbapi.Error) and bool(
+            self._engine.is_disconnect(original, None, None)
+        )
+
+    def fail(self, error: BaseException, kind: Failure, *, key: object = None) -> NoReturn:
+        """Raise our error for one of a library's.
+
+        Raises:
+            ReadOnlyError: If the database does not let us do it.
+            BackendError: If anything else is wrong.
+        """
+        at = "" if key is None else f" at {_shown(key)}"
+        raised = ReadOnlyError if kind is Failure.FORBIDDEN else BackendError
+        self._raise(raised(f"{self.uri} failed{at}: {self._text(error)}{_HINTS[kind]}"), error)
+
+    def fail_to_connect(self, error: BaseException) -> NoReturn:
+        """Raise our error for a connection that could not be made.
+
+        Raises:
+            BackendError: Always.
+        """
+        if isinstance(error, exc.TimeoutError):
+            message = (
+                f"{self.uri}: all connections of the pool have been in use for too long; use fewer threads, "
+                "or raise pool_size or pool_timeout in backend_config"
+            )
+            self._raise(BackendError(message), error)
+        message = f"cannot connect to {self.uri}: {self._text(error)}; check that it is there, and the name and password"
+        self._raise(BackendError(message), error)
+
+    def _text(self, error: BaseException) -> str:
+        original = _original(error)
+        text = " ".join(str(original).split()) or "no reason was given"
+        return f"{type(original).__name__}: {mask_text(text, self._secrets)}"
+
+    def _raise(self, ours: BackendError | ReadOnlyError, error: BaseException) -> NoReturn:
+        # a log of the error would show the text of what it was raised from
+        chain = [error, _original(error)]
+        if any(secret in f"{one}{one.args!r}" for one in chain for secret in self._secrets):
+            raise ours from None
+        raise ours from error
+
+
+def _original(error: BaseException) -> BaseException:
+    """Give the driver's error that SQLAlchemy has wrapped."""
+    wrapped = getattr(error, "orig", None)
+    return wrapped if isinstance(wrapped, BaseException) else error
+
+
+def _shown(key: object) -> str:
+    return repr(key.decode(errors="replace") if isinstance(key, bytes) else key)

@@ -1,0 +1,1 @@
+"""The demo's Dagster code location: documents, an index of them, a report."""

@@ -1,0 +1,195 @@
+"""The main job, end to end: crawl a real listing into a store with Dagster, index it, report on it.
+
+Run it with ``make demo`` or ``make ui``. The environment says what differs from the defaults:
+
+- ``URL``: a listing to crawl, instead of the demo's own web server;
+- ``STORE``: the store that takes everything, instead of ``.demo/store``;
+- ``DOCS``: how much of ``/usr/share/doc`` is served: ``none``, ``all``, or a number of packages.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from pipeline.assets import ASSETS_FOLDER, DOCUMENTS_FOLDER, build_definitions
+from pipeline.reporting import format_size
+from server import ServerError, build_site, serve
+
+from anystore import AnystoreError, Store, get_store
+from anystore_dagster.asset_keys import asset_value_key
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+STATE = ROOT / ".demo"
+UI_HOST = "127.0.0.1"
+UI_PORT = "3000"
+HEAD_ROWS = 12
+MOST_FAILURES = 20
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ui", action="store_true", help="open dagster dev on the pipeline instead of running it")
+    parser.add_argument("--state", type=Path, default=STATE, help="where the demo keeps what it needs (%(default)s)")
+    arguments = parser.parse_args()
+    state: Path = arguments.state.resolve()
+    try:
+        with provide_listing(os.environ.get("URL", ""), docs=os.environ.get("DOCS", ""), state=state) as url:
+            os.environ.update(
+                URL=url,
+                STORE=os.environ.get("STORE") or str(state / "store"),
+                DAGSTER_HOME=prepare_dagster_home(state / "dagster"),
+            )
+            return open_ui() if arguments.ui else run_pipeline()
+    except (ServerError, AnystoreError) as error:
+        print(f"\nThe demo could not run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
+@contextlib.contextmanager
+def provide_listing(url: str, *, docs: str, state: Path) -> Iterator[str]:
+    """Give the user's listing, or serve one of our own until the block ends."""
+    step("The listing")
+    if url:
+        say(f"{get_store(url).uri} (yours)")
+        yield url
+        return
+    shown = build_site(state / "site", docs=docs)
+    with serve(state / "site", port_file=state / "port") as own:
+        say(f"{own} (nginx on this machine), which shows")
+        for line in shown:
+            say(f"  {line}")
+        yield own
+
+
+def prepare_dagster_home(home: Path) -> str:
+    """Make a folder for Dagster that lasts, so that `make ui` shows what `make demo` did."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    return str(home)
+
+
+def run_pipeline() -> int:
+    """Materialise the three assets, and say what came of it; return the exit code."""
+    step("The pipeline")
+    store = get_store(os.environ["STORE"])
+    say(f"documents -> document_index -> report, by Dagster, into the store {store.uri}")
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    started = time.monotonic()
+    with dg.DagsterInstance.get() as instance:
+        # Names of variables, not their values: Dagster shows its resources to whoever opens its interface.
+        definitions = build_definitions(dg.EnvVar("URL"), dg.EnvVar("STORE"))
+        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    if not result.success:
+        tell_errors(result)
+        return 1
+    say(f"three assets in {time.monotonic() - started:.1f} s")
+    tell_crawl(metadata_of(result, "documents"))
+    tell_index(store, parsed=metadata_of(result, "document_index")["parsed"])
+    tell_where(store)
+    return 0
+
+
+def tell_crawl(crawled: dict[str, Any]) -> None:
+    """Say what was fetched, and loudly what was not."""
+    listed, fetched, unchanged, gone, failed = (
+        crawled[f"anystore/{name}"] for name in ("listed", "fetched", "unchanged", "gone", "failed")
+    )
+    step("The crawl")
+    say(f"{listed:,} listed, {fetched:,} fetched, {unchanged:,} unchanged, {gone:,} gone, {failed:,} failed")
+    say(f"{format_size(crawled['anystore/fetched_bytes'])} fetched in {crawled['anystore/seconds']:.1f} s")
+    if not fetched and not failed:
+        say("Nothing has changed since the last run, so nothing was fetched.")
+    if failed:
+        say(f"!! {failed:,} FAILED: listed, but not in the store. All others are there.")
+        for failure in crawled["anystore/failures"][:MOST_FAILURES]:
+            say(f"!! {failure.data['key']}: {failure.data['reason']}")
+        if failed > MOST_FAILURES:
+            say(f"!! and {failed - MOST_FAILURES:,} more, in the metadata of the asset documents (make ui)")
+
+
+def tell_index(store: Store, *, parsed: int) -> None:
+    """Show the head of the table that the IO manager keeps."""
+    key = f"{ASSETS_FOLDER}/{asset_value_key(['document_index'])}"
+    index: pa.Table = store.get(key, serialization_mode="parquet")
+    step(f"The index: {index.num_rows:,} rows, {parsed:,} documents parsed in this run")
+    rows = index.select(["key", "size", "type", "title"]).slice(0, HEAD_ROWS).to_pylist()
+    for row in rows:
+        size, kind = format_size(row["size"]), clip(row["type"], 25)
+        say(f"{size:>10}  {kind:<25}  {clip(row['key'], 48):<48}  {clip(row['title'], 50)}".rstrip())
+    if index.num_rows > len(rows):
+        say(f"... and {index.num_rows - len(rows):,} more")
+
+
+def tell_where(store: Store) -> None:
+    """Say where everything is, and what to do next."""
+    step("Where to look")
+    say(f"store       {store.uri}")
+    say(f"documents   {DOCUMENTS_FOLDER}/ in it")
+    say(f"index       {ASSETS_FOLDER}/{asset_value_key(['document_index'])} (Parquet)")
+    say(f"report      {ASSETS_FOLDER}/{asset_value_key(['report'])} (Markdown)")
+    say(f"Dagster     make ui, then http://{UI_HOST}:{UI_PORT}/assets/report")
+    say("elsewhere   make demo STORE=/tmp/elsewhere        (any URI that anystore takes)")
+    say("yours       make demo URL=https://host/files/ STORE=./mine")
+
+
+def tell_errors(result: dg.ExecuteInProcessResult) -> None:
+    """Say which steps failed, and why."""
+    step("The pipeline FAILED")
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error and error.cause:
+                error = error.cause
+            say(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """Give the metadata of an asset that was materialised, as plain values."""
+    [materialization] = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def open_ui() -> int:
+    """Run Dagster's own user interface until it is stopped; return its exit code."""
+    step("Dagster")
+    say(f"http://{UI_HOST}:{UI_PORT}/assets/report (stop it with Ctrl-C)")
+    command = [sys.executable, "-m", "dagster", "dev", "--host", UI_HOST, "--port", UI_PORT]
+    command += ["--working-directory", str(HERE), "--module-name", "pipeline.definitions", "--log-level", "warning"]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - our own Python
+
+
+def step(title: str) -> None:
+    """Print a heading."""
+    print(f"\n== {title}", flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line below a heading."""
+    print(f"   {line}", flush=True)
+
+
+def clip(text: str, width: int) -> str:
+    """Bring a text to a width."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""URIs in parts, and masked."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anystore.errors import InvalidUri
+from anystore.uris import collect_secrets, is_secret_name, mask_text, parse_uri
+
+MASKED = {
+    "./data": "./data",
+    "s3://bucket/a b": "s3://bucket/a b",
+    "redis://me:hunter2@host:6379/0": "redis://me:***@host:6379/0",
+    "redis://:hunter2@host/0": "redis://:***@host/0",
+    "https://hunter2@host/x": "https://***@host/x",
+    "postgresql://me@host/db": "postgresql://me@host/db",
+    "https://host/x?token=hunter2&page=1": "https://host/x?token=***&page=1",
+    "s3://b?secret=hunter2": "s3://b?secret=***",
+    "https://me:hun%2Fter2@[::1]:80/x": "https://me:***@[::1]:80/x",
+    "https://host/x?X-Amz-Signature=hunter2": "https://host/x?X-Amz-Signature=***",
+}
+
+
+@pytest.mark.parametrize("uri", MASKED)
+def test_secrets_are_masked(uri):
+    parsed = parse_uri(uri)
+    assert parsed.masked == MASKED[uri]
+    assert "hunter2" not in repr(parsed)
+
+
+def test_parts():
+    uri = parse_uri("postgresql+psycopg://us%40er:p%3Aw%2F@db.example:5432/name/x?sslmode=require&empty=")
+    assert (uri.scheme, uri.username, uri.password, uri.host, uri.port) == (
+        "postgresql+psycopg", "us@er", "p:w/", "db.example", 5432,
+    )  # fmt: skip
+    assert uri.path == "/name/x"
+    assert uri.query == {"sslmode": "require", "empty": ""}
+    assert uri.secrets == {"p:w/", "p%3Aw%2F"}
+
+
+@pytest.mark.parametrize("path", ["data", "./data", "/abs/x y%20", "a:b", "C", "../x", "x?y", "#"])
+def test_a_path_is_taken_as_it_is(path):
+    assert parse_uri(path).scheme == "file"
+    assert parse_uri(path).path == path
+    assert parse_uri(Path("/a/b")).path == "/a/b"
+
+
+def test_a_path_may_start_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert parse_uri("~/data").path == "/home/somebody/data"
+
+
+@pytest.mark.parametrize("uri", ["", "s3:/bucket", "a\0b", "redis://h:x/0", "redis://h:99999/0", None, 1, b"x", "s3://a\0"])
+def test_what_is_no_uri_is_refused(uri):
+    with pytest.raises(InvalidUri):
+        parse_uri(uri)
+
+
+def test_the_start_of_a_password_is_not_taken_for_a_port_and_shown():
+    with pytest.raises(InvalidUri) as caught:
+        parse_uri("redis://user:hunter2/more@host/0")
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_parsed_or_refused(text):
+    try:
+        parse_uri(text).masked  # noqa: B018
+    except InvalidUri:
+        pass
+
+
+def test_secrets_in_a_configuration():
+    config = {"key": "a1", "nested": {"client": {"password": "b2"}}, "table": "plain", "token": ""}
+    assert collect_secrets(config) == {"a1", "b2"}
+    assert mask_text("a1b2 plain", {"a1", "a1b2"}) == "*** plain"
+    assert is_secret_name("AWS_SECRET_ACCESS_KEY")
+    assert not is_secret_name("table")
