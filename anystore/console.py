@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import RawIOBase
 from typing import Any, BinaryIO
 
 import orjson
@@ -28,14 +29,17 @@ def standard_input() -> BinaryIO:
 
 
 def standard_output() -> BinaryIO:
-    """Give standard output for bytes.
+    """Give standard output for bytes; who writes to it flushes it.
 
     Raises:
         InvalidOption: If it is closed.
     """
     if sys.stdout is None:
         raise InvalidOption("standard output is closed, so there is nowhere to write; name a file instead")
-    return sys.stdout.buffer
+    out = sys.stdout.buffer
+    if isinstance(out, RawIOBase):  # PYTHONUNBUFFERED: a write may take a part only, and would say so to nobody
+        return open(out.fileno(), "wb", closefd=False)
+    return out
 
 
 def complain(message: str) -> int:
@@ -72,6 +76,7 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         out.write("  ".join(cells).rstrip().encode() + b"\n")
+    out.flush()
 
 
 def escaped(text: str) -> str:

@@ -260,7 +260,7 @@ def copy_folder(source: Store, target: Store) -> Iterator[tuple[str, AnystoreErr
 
 
 def value_uri(store: Store, key: str) -> str:
-    """Give the masked URI of one value; :func:`parse_place` takes it back.
+    """Give the masked URI of one value, percent-encoded where the web wants it.
 
     Example:
         >>> value_uri(get_store("memory://books"), "a/b")

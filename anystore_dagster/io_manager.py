@@ -2,56 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Self
 
 from dagster import (
     ConfigurableIOManager,
     DagsterInvalidDefinitionError,
-    DagsterInvariantViolationError,
-    IdentityPartitionMapping,
     InputContext,
-    MultiPartitionKey,
-    MultiPartitionsDefinition,
     OutputContext,
-    PartitionsDefinition,
     ResourceDependency,
-    TimeWindowPartitionMapping,
 )
 from pydantic import Field, model_validator
 
-from anystore import AnystoreError, CodecError, DoesNotExist, Store
+from anystore import CodecError, DoesNotExist, Store
 from anystore.codecs import Codec
 from anystore.keys import parse_key
-from anystore_dagster.asset_keys import asset_value_key, output_value_key, parse_value_key
+from anystore_dagster.asset_keys import parse_value_key
 from anystore_dagster.metadata import table_metadata, value_metadata, without_users_own
 from anystore_dagster.resource import AnystoreResource, StoreSettings
-from anystore_dagster.values import annotation_text, codec_for, is_parquet, partitioned_item
-
-SHAPE = "anystore/partitions"
-"""Metadata of an asset or an ``AssetIn``: ``one`` or ``many``, where the rules would choose the other."""
+from anystore_dagster.slots import (
+    Slot,
+    annotation_of,
+    input_is_many,
+    input_slots,
+    many_are_mapped,
+    many_are_wanted,
+    output_is_many,
+    output_slots,
+    partitions_differ,
+    upstream_annotation,
+)
+from anystore_dagster.values import codec_for, is_parquet, partitioned_item
 
 ALLOW_MISSING = "allow_missing_partitions"
 """Metadata of an ``AssetIn`` or of the upstream asset: partitions without a value are left out."""
 
 _LOADERS = 16
 _LISTED = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """The place of one value.
-
-    Attributes:
-        title: What it is, for messages and logs.
-        key: Its key in the store.
-        partition: The key of its partition, or None.
-    """
-
-    title: str
-    key: str
-    partition: str | None = None
 
 
 class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
@@ -126,18 +113,18 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         Raises:
             CodecError: If the value does not fit its annotation or its partitions; nothing was written.
         """
-        annotation = _annotation(context)
+        annotation = annotation_of(context)
         if annotation is NoneType:
             return
-        slots = _output_slots(context)
-        if not _output_is_many(context, annotation):
+        slots = output_slots(context)
+        if not output_is_many(context, annotation):
             if len(slots) != 1:
-                raise _many_returned(context, annotation, len(slots))
+                raise many_are_wanted(context, annotation, len(slots))
             self._store_values(context, slots, {slots[0].partition: obj}, annotation)
             return
         partitions = [slot.partition for slot in slots]
         if not isinstance(obj, Mapping) or set(obj) != set(partitions):
-            raise _wrong_partitions(context, obj, partitions)
+            raise partitions_differ(context, obj, partitions)
         self._store_values(context, slots, obj, partitioned_item(annotation) or Any)
 
     def load_input(self, context: InputContext) -> Any:
@@ -153,19 +140,19 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
             DoesNotExist: If a value is missing; the message names all that are.
             CodecError: If the stored bytes do not fit the annotation, or the annotation not the partitions.
         """
-        annotation = _annotation(context)
+        annotation = annotation_of(context)
         if annotation is NoneType:
             return None
-        slots = _input_slots(context)
-        if _input_is_many(context, annotation):
+        slots = input_slots(context)
+        if input_is_many(context, annotation):
             item = partitioned_item(annotation) or Any
             found = self._load_values(
-                context, slots, self._codec(item if item is not Any else _upstream_annotation(context))
+                context, slots, self._codec(item if item is not Any else upstream_annotation(context))
             )
             return {slot.partition: value for slot, value in found}
         if len(slots) != 1:
-            raise _many_mapped(context, annotation, len(slots))
-        codec = self._codec(_upstream_annotation(context) if annotation is Any else annotation)
+            raise many_are_mapped(context, annotation, len(slots))
+        codec = self._codec(upstream_annotation(context) if annotation is Any else annotation)
         return next((value for _, value in self._load_values(context, slots, codec)), None)
 
     def _codec(self, annotation: Any) -> Codec:
@@ -173,11 +160,11 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         return codec_for(annotation, mode)
 
     def _store_values(
-        self, context: OutputContext, slots: Sequence[_Slot], values: Mapping[Any, Any], annotation: Any
+        self, context: OutputContext, slots: Sequence[Slot], values: Mapping[Any, Any], annotation: Any
     ) -> None:
         """Encode all values, and only then write them."""
         store = self.open_store()
-        encoded: list[tuple[_Slot, bytes]] = []
+        encoded: list[tuple[Slot, bytes]] = []
         for slot in slots:
             try:
                 encoded.append((slot, self._codec(annotation).encode(values[slot.partition])))
@@ -190,11 +177,11 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         context.log.debug("Stored %s in %s", _titles(slots), store.uri)
         _add_metadata(context, described)
 
-    def _load_values(self, context: InputContext, slots: Sequence[_Slot], codec: Codec) -> list[tuple[_Slot, Any]]:
+    def _load_values(self, context: InputContext, slots: Sequence[Slot], codec: Codec) -> list[tuple[Slot, Any]]:
         """Load values at the same time; complain of all that are missing at once."""
         store = self.open_store()
 
-        def load(slot: _Slot) -> tuple[_Slot, Any] | None:
+        def load(slot: Slot) -> tuple[Slot, Any] | None:
             try:
                 data = store.get(slot.key, serialization_mode="raw", raise_on_nonexist=True)
             except DoesNotExist:
@@ -219,151 +206,6 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         return found
 
 
-def _annotation(context: InputContext | OutputContext) -> Any:
-    """Give the annotated type; ``Any`` where there is none."""
-    try:
-        return context.dagster_type.typing_type
-    except DagsterInvariantViolationError:
-        return Any
-
-
-def _upstream_annotation(context: InputContext) -> Any:
-    """Give the annotation of the output that is loaded, as far as Dagster knows it here.
-
-    It knows it in a run of both, and when an asset is loaded by its definition.
-    """
-    upstream = context.upstream_output
-    if upstream is None:
-        return Any
-    annotation = _annotation(upstream)
-    try:
-        if annotation is Any:
-            annotation = upstream.op_def.output_def_named(upstream.name).dagster_type.typing_type
-    except DagsterInvariantViolationError:
-        return Any
-    is_partitioned = context.has_asset_key and context.has_asset_partitions
-    # a dict may be the value of one partition, or of each in a run; what was stored says which
-    return Any if is_partitioned and partitioned_item(annotation) else annotation
-
-
-def _asset_slots(
-    path: Sequence[str], partitions: Sequence[str | None], definition: PartitionsDefinition | None
-) -> list[_Slot]:
-    name = "/".join(path)
-    slots = []
-    for partition in partitions:
-        if partition is None:
-            slots.append(_Slot(f"asset {name!r}", asset_value_key(path)))
-        else:
-            key = asset_value_key(path, _dimensions(partition, definition))
-            slots.append(_Slot(f"partition {str(partition)!r} of asset {name!r}", key, partition))
-    return slots
-
-
-def _dimensions(partition: str, definition: PartitionsDefinition | None) -> list[str]:
-    """Give the part of each dimension, in the order of the dimensions' names."""
-    if isinstance(definition, MultiPartitionsDefinition) and not isinstance(partition, MultiPartitionKey):
-        partition = definition.get_partition_key_from_str(partition)
-    if isinstance(partition, MultiPartitionKey):
-        return [part for _, part in sorted(partition.keys_by_dimension.items())]
-    return [partition]
-
-
-def _definition(context: InputContext | OutputContext) -> PartitionsDefinition | None:
-    try:
-        return context.asset_partitions_def
-    except DagsterInvariantViolationError:
-        return None
-
-
-def _output_slots(context: OutputContext) -> list[_Slot]:
-    if not context.has_asset_key:
-        return [_op_slot(context)]
-    path = context.asset_key.path
-    definition = _definition(context)
-    if context.has_asset_partitions:
-        return _asset_slots(path, context.asset_partition_keys, definition)
-    if definition is not None:
-        raise CodecError(
-            f"asset {'/'.join(path)!r} is partitioned, and this run has no partition; choose one for the run"
-        )
-    return _asset_slots(path, [None], None)
-
-
-def _input_slots(context: InputContext) -> list[_Slot]:
-    if not context.has_asset_key:
-        if context.upstream_output is None:
-            raise CodecError(
-                f"the input {context.name!r} has no upstream output or asset to be loaded; add AssetIn or a dependency"
-            )
-        return [_op_slot(context.upstream_output)]
-    path = context.asset_key.path
-    definition = _definition(context)
-    if context.has_asset_partitions:
-        return _asset_slots(path, context.asset_partition_keys, definition)
-    if definition is not None:
-        raise CodecError(
-            f"asset {'/'.join(path)!r} is partitioned; say which partition to load, as in partition_key='…'"
-        )
-    return _asset_slots(path, [None], None)
-
-
-def _op_slot(context: OutputContext) -> _Slot:
-    identifier = context.get_identifier()
-    return _Slot(f"output {'.'.join(identifier[1:])!r} of run {identifier[0]}", output_value_key(identifier))
-
-
-def _shape(metadata: Mapping[str, Any]) -> bool | None:
-    """Read ``one`` or ``many`` from metadata, which may be one of Dagster's own values."""
-    shape = metadata.get(SHAPE)
-    shape = getattr(shape, "value", shape)
-    if shape not in (None, "one", "many"):
-        raise DagsterInvariantViolationError(f"the metadata {SHAPE!r} is 'one' or 'many', not {shape!r}")
-    return None if shape is None else shape == "many"
-
-
-def _output_is_many(context: OutputContext, annotation: Any) -> bool:
-    """Tell whether an output is a dict by partition: the annotation, the policy and the run's kind say so."""
-    if not (context.has_asset_key and context.has_asset_partitions):
-        return False
-    wanted = _shape(context.definition_metadata)
-    if wanted is not None:
-        return wanted
-    if annotation not in (Any, object, dict) and partitioned_item(annotation) is None:
-        return False
-    try:
-        step = context.step_context
-    except DagsterInvariantViolationError:
-        return len(context.asset_partition_keys) > 1
-    # private to Dagster: the policy of an asset is not told to IO managers
-    policy = step.job_def.asset_layer.get(context.asset_key).backfill_policy
-    return (policy is not None and policy.max_partitions_per_run != 1) or not step.has_partition_key
-
-
-def _input_is_many(context: InputContext, annotation: Any) -> bool:
-    """Tell whether an input is a dict by partition: the annotation and the mapping say so, never the count."""
-    if not (context.has_asset_key and context.has_asset_partitions):
-        return False
-    wanted = _shape(context.definition_metadata)
-    if wanted is not None:
-        return wanted
-    if annotation is not Any and partitioned_item(annotation) is None:
-        return False
-    try:
-        step = context.step_context
-    except DagsterInvariantViolationError:
-        return not context.has_partition_key  # a range was asked for, outside of any step
-    # private to Dagster: the mapping is not told to IO managers
-    layer = step.job_def.asset_layer
-    consumer = layer.get_assets_def_for_node(step.node_handle)
-    if consumer is None or not step.has_partition_key or consumer.partitions_def != context.asset_partitions_def:
-        return True
-    mapping = consumer.get_partition_mapping_for_dep(context.asset_key)
-    return not (
-        mapping is None or isinstance(mapping, IdentityPartitionMapping) or mapping == TimeWindowPartitionMapping()
-    )
-
-
 def _allows_missing(context: InputContext) -> bool:
     upstream = context.upstream_output
     allowed = context.definition_metadata.get(ALLOW_MISSING)
@@ -372,7 +214,7 @@ def _allows_missing(context: InputContext) -> bool:
     return bool(getattr(allowed, "value", allowed))
 
 
-def _describe(store: Store, slot: _Slot, data: bytes) -> dict[str, Any]:
+def _describe(store: Store, slot: Slot, data: bytes) -> dict[str, Any]:
     described = value_metadata(uri=store.backend.locate(parse_key(slot.key)), key=slot.key, data=data)
     if parse_value_key(slot.key) is None:
         described["anystore/shortened_from"] = slot.title
@@ -394,13 +236,13 @@ def _add_metadata(context: OutputContext, described: Mapping[str | None, dict[st
         step.add_asset_metadata(without_users_own(metadata, known), context.asset_key, partition)
 
 
-def _titles(slots: Sequence[_Slot]) -> str:
+def _titles(slots: Sequence[Slot]) -> str:
     if len(slots) == 1:
         return slots[0].title
     return f"{len(slots)} values ({slots[0].title} … {slots[-1].title})" if slots else "no values"
 
 
-def _missing(slots: Sequence[_Slot], wanted: int, store: Store) -> DoesNotExist:
+def _missing(slots: Sequence[Slot], wanted: int, store: Store) -> DoesNotExist:
     shown = "; ".join(f"{slot.title}, key {slot.key!r}" for slot in slots[:_LISTED])
     more = f"; and {len(slots) - _LISTED} more" if len(slots) > _LISTED else ""
     advice = "materialize it first, or check that both steps use the same store and prefix"
@@ -409,42 +251,3 @@ def _missing(slots: Sequence[_Slot], wanted: int, store: Store) -> DoesNotExist:
     if store.uri.startswith("memory://"):
         advice += "; memory:// is seen only in the process that wrote it, and steps may run in others"
     return DoesNotExist(f"no value of {shown}{more} in {store.uri}: {advice}")
-
-
-def _many_mapped(context: InputContext, annotation: Any, count: int) -> AnystoreError:
-    name = "/".join(context.asset_key.path)
-    kind = annotation_text(annotation)
-    return CodecError(
-        f"{count} partitions of asset {name!r} are mapped to an input annotated {kind}, which is the value of one; "
-        f"annotate dict[str, {kind}] for a value of each, or choose a partition mapping that gives one"
-    )
-
-
-def _many_returned(context: OutputContext, annotation: Any, count: int) -> AnystoreError:
-    name = "/".join(context.asset_key.path)
-    kind = annotation_text(annotation)
-    return CodecError(
-        f"asset {name!r} returned one {kind} in a run of {count} partitions; annotate -> dict[str, {kind}], and return "
-        "{partition: value} for each partition of the run; nothing was written"
-    )
-
-
-def _wrong_partitions(context: OutputContext, obj: Any, partitions: Sequence[str | None]) -> AnystoreError:
-    name = "/".join(context.asset_key.path)
-    if not isinstance(obj, Mapping):
-        problem = f"a {type(obj).__name__}"
-    else:
-        absent = [str(partition) for partition in partitions if partition not in obj]
-        foreign = [str(partition) for partition in obj if partition not in set(partitions)]
-        parts = [f"no value for {_quoted(absent)}"] if absent else []
-        parts += [f"values for {_quoted(foreign)}, which the run does not have"] if foreign else []
-        problem = "a dict with " + " and ".join(parts)
-    return CodecError(
-        f"asset {name!r} has to return a dict with one value for each partition of the run ({_quoted(partitions)}), "
-        f"and returned {problem}; nothing was written"
-    )
-
-
-def _quoted(names: Sequence[str | None]) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:_LISTED])
-    return f"{shown}, … ({len(names)} in all)" if len(names) > _LISTED else shown

@@ -66,14 +66,14 @@ def codec_for(annotation: Any, mode: str = "auto") -> Codec:
     if mode != "auto":
         return _codec_of_mode(annotation, mode)
     inner = _without_none(annotation)
+    if inner is str:
+        return _StrCodec(optional=inner is not annotation)
     if inner is not annotation:
-        return _OptionalCodec(inner, codec_for(inner)) if inner is bytes or is_frame(inner) else _structured(annotation)
+        return _OptionalCodec(codec_for(inner)) if inner is bytes or is_frame(inner) else _structured(annotation)
     if annotation in (Any, object):
         return _AnyCodec()
     if annotation is bytes:
         return _BytesCodec()
-    if annotation is str:
-        return _StrCodec()
     if is_frame(annotation):
         return FrameCodec(annotation)
     return _structured(annotation)
@@ -207,6 +207,8 @@ class _AnyCodec(Codec):
     def encode(self, value: Any) -> bytes:
         if is_frame(type(value)):
             return FrameCodec().encode(value)
+        if type(value) is str:
+            return _StrCodec().encode(value)
         try:
             data = _named("auto").encode(value)
         except CodecError as error:
@@ -236,23 +238,32 @@ class _StrCodec(Codec):
 
     name = "str"
 
+    def __init__(self, *, optional: bool = False) -> None:
+        self._optional = optional
+
     def encode(self, value: Any) -> bytes:
+        if value is None and self._optional:
+            return _NULL
         if type(value) is not str:
             raise CodecError(f"this is {_described(value)}, and str is annotated; {_advice(value)}")
-        return _named("auto").encode(value)
+        data = _named("auto").encode(value)
+        # a text can be a Parquet file, letter by letter
+        return _named("json").encode(value) if is_parquet(data) else data
 
-    def decode(self, data: bytes) -> str:
+    def decode(self, data: bytes) -> str | None:
+        if data == _NULL and self._optional:
+            return None
         value = _named("auto").decode(data)
         # what is JSON but no string was not written here: a file that someone placed, or bytes
-        return value if isinstance(value, str) else _named("text").decode(data)
+        text: str = value if isinstance(value, str) else _named("text").decode(data)
+        return text
 
 
 class _OptionalCodec(Codec):
     """None beside bytes or a table, whose bytes could be those of ``null``: such bytes get a NUL more."""
 
-    def __init__(self, annotation: Any, codec: Codec) -> None:
+    def __init__(self, codec: Codec) -> None:
         self.name = f"{codec.name} or None"
-        self._is_bytes = annotation is bytes
         self._codec = codec
 
     def encode(self, value: Any) -> bytes:
@@ -354,8 +365,10 @@ def _parts(annotation: Any) -> list[Any]:
 
 def _is_plain(annotation: Any) -> bool:
     """Tell whether an annotation speaks of nothing but what JSON itself has."""
-    kinds = (*_JSON_TYPES, Any, Union, UnionType)
-    return all((get_origin(part) or part) in kinds for part in _parts(annotation) if not isinstance(part, tuple))
+    parts = _parts(annotation)
+    if any(get_origin(part) is dict and get_args(part)[0] not in (str, Any) for part in parts):
+        return False
+    return all((get_origin(part) or part) in (*_JSON_TYPES, Any, Union, UnionType) for part in parts)
 
 
 def _first_loss(annotation: Any, value: Any) -> str:
@@ -370,7 +383,9 @@ def _first_loss(annotation: Any, value: Any) -> str:
         return next((loss for item in value.values() if (loss := _first_loss(arguments[1], item))), "")
     if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         kind = type(value)
-        if kind is not annotation and isinstance(value, annotation):
+        if not isinstance(value, annotation):
+            return f"this is {_described(value)}, and {annotation.__name__} is annotated; {_advice(value)}"
+        if kind is not annotation:
             return (
                 f"{kind.__name__} would come back as {annotation.__name__}, without its own fields; "
                 f"annotate {kind.__name__}, or make the class a model with a discriminated union as its field"

@@ -9,7 +9,7 @@ import re
 import socket
 import socketserver
 import threading
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from tests.redis_servers import WAIT, RedisServer, pack
 from tests.servers import HOST
@@ -41,7 +41,7 @@ class KvrocksFilter(socketserver.ThreadingTCPServer):
         self.port = self.server_address[1]
         self.refused: list[list[bytes]] = []
 
-    def __enter__(self) -> "KvrocksFilter":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
         return self

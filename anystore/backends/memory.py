@@ -11,7 +11,7 @@ from itertools import count, islice
 from secrets import token_hex
 from typing import Any
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer, check_options
+from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer, check_options
 from anystore.errors import InvalidUri, Unsupported
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
@@ -121,7 +121,7 @@ class MemoryBackend(Backend):
         return self._find(key).data
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Return the part as one piece; the value is in memory anyway."""
+        """Bind the bytes object, and cut it into pieces."""
         return _MemoryReader(self, key).read(start, stop)
 
     def reader(self, key: Key) -> Reader:
@@ -259,8 +259,8 @@ class _MemoryReader(Reader):
         self._data = value.data
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        part = self._data[start:stop]
-        return iter((part,) if part else ())
+        part = memoryview(self._data)[start:stop]
+        return (bytes(part[begin : begin + CHUNK_BYTES]) for begin in range(0, len(part), CHUNK_BYTES))
 
     def close(self) -> None:
         self._data = b""

@@ -22,6 +22,7 @@ from anystore.web.urls import is_folder_of, keeps_secrets, masked_url, redirect_
 _BUSY = frozenset({429, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT = 120.0
+_BYTES_A_TRY = 1 << 20  # a long body may break more often, but has to get on
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -274,6 +275,7 @@ class Response:
         self._asked = asked
         self._transfer = transfer
         self._handed_out = False
+        self._broken = 0
         self.status: int = transfer.status
         self.headers: Headers = transfer.headers
         self.url = url
@@ -341,6 +343,7 @@ class Response:
                 raise TransferError(f"the body ended after {self._position:,} of {end:,} bytes", transient=True)
             except TransferError as error:
                 failures += 1
+                self._broken += 1
                 self._take_up(error, failures)
 
     def _take_up(self, error: TransferError, failures: int) -> None:
@@ -348,7 +351,8 @@ class Response:
         asked, etag = self._asked, strong_etag(self.headers)
         broken = asked.failed(f"broke off: {error}; what was read is not whole", url=self.url)
         can_range = self.ranged or self.headers.get("accept-ranges") == "bytes"
-        if not error.transient or failures > asked.client.retries or (self._handed_out and not (etag and can_range)):
+        tries = asked.client.retries and asked.client.retries + self._position // _BYTES_A_TRY
+        if not error.transient or self._broken > tries or (self._handed_out and not (etag and can_range)):
             raise broken from error
         if self._handed_out:
             bound = {**asked.headers, "If-Match": etag or ""}

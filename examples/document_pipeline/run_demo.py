@@ -22,7 +22,7 @@ import dagster as dg
 import pyarrow as pa
 from pipeline.assets import ASSETS_FOLDER, DOCUMENTS_FOLDER, build_definitions
 from pipeline.reporting import format_size
-from server import ServerError, build_site, serve
+from server import ServerError, build_site, is_free, serve
 
 from anystore import AnystoreError, Store, get_store
 from anystore_dagster.asset_keys import asset_value_key
@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STATE = ROOT / ".demo"
 UI_HOST = "127.0.0.1"
-UI_PORT = "3000"
+UI_PORTS = range(3000, 3100)
 HEAD_ROWS = 12
 MOST_FAILURES = 20
 
@@ -78,7 +78,7 @@ def provide_listing(url: str, *, docs: str, state: Path) -> Iterator[str]:
 def prepare_dagster_home(home: Path) -> str:
     """Make a folder for Dagster that lasts, so that `make ui` shows what `make demo` did."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
     return str(home)
 
 
@@ -145,7 +145,8 @@ def tell_where(store: Store) -> None:
     say(f"documents   {DOCUMENTS_FOLDER}/ in it")
     say(f"index       {ASSETS_FOLDER}/{asset_value_key(['document_index'])} (Parquet)")
     say(f"report      {ASSETS_FOLDER}/{asset_value_key(['report'])} (Markdown)")
-    say(f"Dagster     make ui, then http://{UI_HOST}:{UI_PORT}/assets/report")
+    say(f"Dagster     make ui, then http://{UI_HOST}:{UI_PORTS.start}/assets/report")
+    say("            (with the URL and STORE of this run, if you set them)")
     say("elsewhere   make demo STORE=/tmp/elsewhere        (any URI that anystore takes)")
     say("yours       make demo URL=https://host/files/ STORE=./mine")
 
@@ -170,9 +171,12 @@ def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]
 def open_ui() -> int:
     """Run Dagster's own user interface until it is stopped; return its exit code."""
     step("Dagster")
-    say(f"http://{UI_HOST}:{UI_PORT}/assets/report (stop it with Ctrl-C)")
-    command = [sys.executable, "-m", "dagster", "dev", "--host", UI_HOST, "--port", UI_PORT]
-    command += ["--working-directory", str(HERE), "--module-name", "pipeline.definitions", "--log-level", "warning"]
+    port = next((port for port in UI_PORTS if is_free(port)), UI_PORTS.start)
+    say(f"http://{UI_HOST}:{port}/assets/report, in about ten seconds; Ctrl-C stops it")
+    # Python's own -W: Dagster would have projects that dg knows use `dg dev`, and says so at every start.
+    command = [sys.executable, "-W", "ignore:Function `dev_command` is superseded", "-m", "dagster", "dev"]
+    command += ["--host", UI_HOST, "--port", str(port), "--log-level", "warning"]
+    command += ["--working-directory", str(HERE), "--module-name", "pipeline.definitions"]
     return subprocess.run(command, check=False).returncode  # noqa: S603 - our own Python
 
 

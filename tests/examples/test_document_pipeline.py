@@ -305,7 +305,7 @@ def test_the_site_follows_docs(tmp_path, monkeypatch):
     assert packages("3") == ["package-00", "package-01", "package-02"]
     assert packages("none") is None
     assert len(packages("")) == demo_server.MOST_FILES // 20
-    with pytest.raises(demo_server.ServerError, match="DOCS=some"):
+    with pytest.raises(demo_server.ServerError, match="DOCS='some'"):
         packages("some")
 
 

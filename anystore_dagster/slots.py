@@ -1,0 +1,227 @@
+"""Which values an output or input stands for: their keys, and whether there is one or one for each partition.
+
+What Dagster does not tell its IO managers publicly, the backfill policy and the partition mapping, is asked here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import (
+    DagsterInvariantViolationError,
+    IdentityPartitionMapping,
+    InputContext,
+    MultiPartitionKey,
+    MultiPartitionsDefinition,
+    OutputContext,
+    PartitionsDefinition,
+    TimeWindowPartitionMapping,
+)
+
+from anystore.errors import CodecError
+from anystore_dagster.asset_keys import asset_value_key, output_value_key
+from anystore_dagster.values import annotation_text, partitioned_item
+
+SHAPE = "anystore/partitions"
+"""Metadata of an asset or an ``AssetIn``: ``one`` or ``many``, where the rules would choose the other."""
+
+_MOST_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one value.
+
+    Attributes:
+        title: What it is, for messages and logs.
+        key: Its key in the store.
+        partition: The key of its partition, or None.
+    """
+
+    title: str
+    key: str
+    partition: str | None = None
+
+
+def annotation_of(context: InputContext | OutputContext) -> Any:
+    """Give the annotated type; ``Any`` where there is none."""
+    try:
+        return context.dagster_type.typing_type
+    except DagsterInvariantViolationError:
+        return Any
+
+
+def upstream_annotation(context: InputContext) -> Any:
+    """Give the annotation of the output that is loaded, as far as Dagster knows it here.
+
+    It knows it in a run of both, and when an asset is loaded by its definition.
+    """
+    upstream = context.upstream_output
+    if upstream is None:
+        return Any
+    annotation = annotation_of(upstream)
+    try:
+        if annotation is Any:
+            annotation = upstream.op_def.output_def_named(upstream.name).dagster_type.typing_type
+    except DagsterInvariantViolationError:
+        return Any
+    is_partitioned = context.has_asset_key and context.has_asset_partitions
+    # a dict may be the value of one partition, or of each in a run; what was stored says which
+    return Any if is_partitioned and partitioned_item(annotation) else annotation
+
+
+def _asset_slots(
+    path: Sequence[str], partitions: Sequence[str | None], definition: PartitionsDefinition | None
+) -> list[Slot]:
+    name = "/".join(path)
+    slots = []
+    for partition in partitions:
+        if partition is None:
+            slots.append(Slot(f"asset {name!r}", asset_value_key(path)))
+        else:
+            key = asset_value_key(path, _dimensions(partition, definition))
+            slots.append(Slot(f"partition {str(partition)!r} of asset {name!r}", key, partition))
+    return slots
+
+
+def _dimensions(partition: str, definition: PartitionsDefinition | None) -> list[str]:
+    """Give the part of each dimension, in the order of the dimensions' names."""
+    if isinstance(definition, MultiPartitionsDefinition) and not isinstance(partition, MultiPartitionKey):
+        partition = definition.get_partition_key_from_str(partition)
+    if isinstance(partition, MultiPartitionKey):
+        return [part for _, part in sorted(partition.keys_by_dimension.items())]
+    return [partition]
+
+
+def _definition(context: InputContext | OutputContext) -> PartitionsDefinition | None:
+    try:
+        return context.asset_partitions_def
+    except DagsterInvariantViolationError:
+        return None
+
+
+def output_slots(context: OutputContext) -> list[Slot]:
+    if not context.has_asset_key:
+        return [_op_slot(context)]
+    path = context.asset_key.path
+    definition = _definition(context)
+    if context.has_asset_partitions:
+        return _asset_slots(path, context.asset_partition_keys, definition)
+    if definition is not None:
+        raise CodecError(
+            f"asset {'/'.join(path)!r} is partitioned, and this run has no partition; choose one for the run"
+        )
+    return _asset_slots(path, [None], None)
+
+
+def input_slots(context: InputContext) -> list[Slot]:
+    if not context.has_asset_key:
+        if context.upstream_output is None:
+            raise CodecError(
+                f"the input {context.name!r} has no upstream output or asset to be loaded; add AssetIn or a dependency"
+            )
+        return [_op_slot(context.upstream_output)]
+    path = context.asset_key.path
+    definition = _definition(context)
+    if context.has_asset_partitions:
+        return _asset_slots(path, context.asset_partition_keys, definition)
+    if definition is not None:
+        raise CodecError(
+            f"asset {'/'.join(path)!r} is partitioned; say which partition to load, as in partition_key='…'"
+        )
+    return _asset_slots(path, [None], None)
+
+
+def _op_slot(context: OutputContext) -> Slot:
+    identifier = context.get_identifier()
+    return Slot(f"output {'.'.join(identifier[1:])!r} of run {identifier[0]}", output_value_key(identifier))
+
+
+def _shape(metadata: Mapping[str, Any]) -> bool | None:
+    """Read ``one`` or ``many`` from metadata, which may be one of Dagster's own values."""
+    shape = metadata.get(SHAPE)
+    shape = getattr(shape, "value", shape)
+    if shape not in (None, "one", "many"):
+        raise DagsterInvariantViolationError(f"the metadata {SHAPE!r} is 'one' or 'many', not {shape!r}")
+    return None if shape is None else shape == "many"
+
+
+def output_is_many(context: OutputContext, annotation: Any) -> bool:
+    """Tell whether an output is a dict by partition: the annotation, the policy and the run's kind say so."""
+    if not (context.has_asset_key and context.has_asset_partitions):
+        return False
+    wanted = _shape(context.definition_metadata)
+    if wanted is not None:
+        return wanted
+    if annotation not in (Any, object, dict) and partitioned_item(annotation) is None:
+        return False
+    try:
+        step = context.step_context
+    except DagsterInvariantViolationError:
+        return len(context.asset_partition_keys) > 1
+    # private to Dagster: the policy of an asset is not told to IO managers
+    policy = step.job_def.asset_layer.get(context.asset_key).backfill_policy
+    return (policy is not None and policy.max_partitions_per_run != 1) or not step.has_partition_key
+
+
+def input_is_many(context: InputContext, annotation: Any) -> bool:
+    """Tell whether an input is a dict by partition: the annotation and the mapping say so, never the count."""
+    if not (context.has_asset_key and context.has_asset_partitions):
+        return False
+    wanted = _shape(context.definition_metadata)
+    if wanted is not None:
+        return wanted
+    if annotation is not Any and partitioned_item(annotation) is None:
+        return False
+    try:
+        step = context.step_context
+    except DagsterInvariantViolationError:
+        return not context.has_partition_key  # a range was asked for, outside of any step
+    # private to Dagster: the mapping is not told to IO managers
+    layer = step.job_def.asset_layer
+    consumer = layer.get_assets_def_for_node(step.node_handle)
+    if consumer is None or not step.has_partition_key or consumer.partitions_def != context.asset_partitions_def:
+        return True
+    mapping = consumer.get_partition_mapping_for_dep(context.asset_key)
+    return not (
+        mapping is None or isinstance(mapping, IdentityPartitionMapping) or mapping == TimeWindowPartitionMapping()
+    )
+
+
+def many_are_mapped(context: InputContext, annotation: Any, count: int) -> CodecError:
+    name = "/".join(context.asset_key.path)
+    kind = annotation_text(annotation)
+    return CodecError(
+        f"{count} partitions of asset {name!r} are mapped to an input annotated {kind}, which is the value of one; "
+        f"annotate dict[str, {kind}] for a value of each, or choose a partition mapping that gives one"
+    )
+
+
+def many_are_wanted(context: OutputContext, annotation: Any, count: int) -> CodecError:
+    name = "/".join(context.asset_key.path)
+    kind = annotation_text(annotation)
+    return CodecError(
+        f"asset {name!r} returned one {kind} in a run of {count} partitions; annotate -> dict[str, {kind}], and return "
+        "{partition: value} for each partition of the run; nothing was written"
+    )
+
+
+def partitions_differ(context: OutputContext, obj: Any, partitions: Sequence[str | None]) -> CodecError:
+    name = "/".join(context.asset_key.path)
+    if not isinstance(obj, Mapping):
+        problem = f"a {type(obj).__name__}"
+    else:
+        absent = [str(partition) for partition in partitions if partition not in obj]
+        foreign = [str(partition) for partition in obj if partition not in set(partitions)]
+        parts = [f"no value for {_quoted(absent)}"] if absent else []
+        parts += [f"values for {_quoted(foreign)}, which the run does not have"] if foreign else []
+        problem = "a dict with " + " and ".join(parts)
+    return CodecError(
+        f"asset {name!r} has to return a dict with one value for each partition of the run ({_quoted(partitions)}), "
+        f"and returned {problem}; nothing was written"
+    )
+
+
+def _quoted(names: Sequence[str | None]) -> str:
+    shown = ", ".join(repr(str(name)) for name in names[:_MOST_LISTED])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > _MOST_LISTED else shown

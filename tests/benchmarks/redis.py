@@ -1,0 +1,127 @@
+"""The Redis backend beside redis-py alone, on one server, in one run: ``python tests/benchmarks/redis.py``.
+
+Nothing passes or fails here. Each pair of numbers is taken in turns, so that both see the same machine.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path[:] = [str(Path(__file__).parents[2]), *(path for path in sys.path if Path(path).resolve() != Path(__file__).parent)]
+
+from redis import Redis
+
+from anystore.backends.redis import RedisBackend, from_uri
+from anystore.uris import parse_uri
+from tests.redis_servers import redis_program, running, valkey_program
+
+KIB = b"x" * 1024
+MIB = b"y" * (1 << 20)
+Task = Callable[[int], object]
+
+
+def measure(ours: Task, raw: Task, *, rounds: int, calls: int) -> tuple[float, float]:
+    """Give the median seconds of a call of both, measured in turns."""
+    times: dict[Task, list[float]] = {ours: [], raw: []}
+    for turn in range(rounds):
+        for task in (ours, raw) if turn % 2 else (raw, ours):
+            begun = time.perf_counter()
+            for number in range(turn * calls, (turn + 1) * calls):
+                task(number)
+            times[task].append((time.perf_counter() - begun) / calls)
+    return statistics.median(times[ours]), statistics.median(times[raw])
+
+
+def singles(backend: RedisBackend, client: Redis) -> Iterator[tuple[str, Task, Task]]:
+    """Name the operations on one value of 1 KiB."""
+    yield "put", lambda n: backend.put(f"a{n}", KIB), lambda n: client.set(f"p/b{n}", KIB)
+    yield "overwrite", lambda _: backend.put("one", KIB), lambda _: client.set("p/one", KIB)
+    yield "get", lambda _: backend.get("one"), lambda _: client.get("p/one")
+    yield "exists", lambda _: backend.exists("one"), lambda _: client.exists("p/one")
+    yield "delete", lambda n: backend.delete(f"a{n}"), lambda n: client.delete(f"p/b{n}")
+
+
+def batches(backend: RedisBackend, client: Redis) -> Iterator[tuple[str, Task, Task]]:
+    """Name the operations on 1,000 values of 1 KiB."""
+    keys = [f"many/{number}" for number in range(1000)]
+
+    def raw_put(_: int) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(f"p/{key}", KIB)
+        pipeline.execute()
+
+    def raw_get(_: int) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.get(f"p/{key}")
+        dict(zip(keys, pipeline.execute(), strict=True))
+
+    yield "put_many 1,000", lambda _: backend.put_many((key, KIB) for key in keys), raw_put
+    yield "put_many 1,000, ttl", lambda _: backend.put_many(((key, KIB) for key in keys), ttl=600), raw_put
+    yield "get_many 1,000", lambda _: dict(backend.get_many(keys)), raw_get
+
+
+def large(backend: RedisBackend, client: Redis, listed: int, mib: int) -> Iterator[tuple[str, Task, Task]]:
+    """Name the listing and the streams."""
+    pipeline = client.pipeline(transaction=False)
+    for number in range(listed):
+        pipeline.set(f"p/listed/{number % 100}/{number}", b"x")
+    pipeline.execute()
+
+    def count(names: Iterator[object]) -> None:
+        assert sum(1 for _ in names) == listed
+
+    def scan(pages: int) -> Iterator[object]:
+        return client.scan_iter(match="p/listed/*", count=pages)
+
+    def write(_: int) -> None:
+        with backend.writer("stream") as writer:
+            for _ in range(mib):
+                writer.write(MIB)
+
+    def raw_write(_: int) -> None:
+        client.set("p/temporary", b"")
+        for _ in range(mib):
+            client.append("p/temporary", MIB)
+        client.rename("p/temporary", "p/stream")
+
+    def raw_read(_: int) -> None:
+        for start in range(0, mib << 20, 1 << 20):
+            client.getrange("p/stream", start, start + (1 << 20) - 1)
+
+    yield f"keys of {listed:,}", lambda _: count(backend.keys("listed/")), lambda _: count(scan(1000))
+    yield "the same, count=10", lambda _: count(backend.keys("listed/")), lambda _: count(scan(10))
+    yield f"entries of {listed:,}", lambda _: count(backend.scan("listed/")), lambda _: count(scan(1000))
+    yield f"write {mib} MiB", write, raw_write
+    yield f"read {mib} MiB", lambda _: sum(map(len, backend.read("stream"))), raw_read
+
+
+def main() -> None:
+    """Print one line per operation."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--valkey", action="store_true", help="measure on Valkey, not on Redis")
+    options.add_argument("--listed", type=int, default=100_000)
+    options.add_argument("--mib", type=int, default=256)
+    chosen = options.parse_args()
+    with running(valkey_program() if chosen.valkey else redis_program()) as server:
+        client = Redis(port=server.port)
+        backend = from_uri(parse_uri(f"redis://127.0.0.1:{server.port}/0/p"), {})
+        print(f"{'':22}{'anystore':>12}{'redis-py':>12}{'ratio':>8}")
+        groups = [
+            (singles(backend, client), 15, 200),
+            (batches(backend, client), 9, 1),
+            (large(backend, client, chosen.listed, chosen.mib), 3, 1),
+        ]
+        for operations, rounds, calls in groups:
+            for name, ours, raw in operations:
+                mine, theirs = measure(ours, raw, rounds=rounds, calls=calls)
+                print(f"{name:22}{mine * 1e6:>9,.0f} µs{theirs * 1e6:>9,.0f} µs{mine / theirs:>8.2f}")
+        backend.close()
+
+
+if __name__ == "__main__":
+    main()
