@@ -26,6 +26,7 @@ _MODULE_OF_NAME = {
     "Codec": "codecs",
     "CrawlReport": "crawling",
     "crawl": "crawling",
+    "Lock": "locks",
     "Store": "store",
     "get_store": "store",
     "local_path": "virtual",

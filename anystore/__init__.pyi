@@ -20,6 +20,7 @@ from anystore.errors import MissingExtra as MissingExtra
 from anystore.errors import ReadOnlyError as ReadOnlyError
 from anystore.errors import Unsupported as Unsupported
 from anystore.errors import VersionMismatch as VersionMismatch
+from anystore.locks import Lock as Lock
 from anystore.store import Store as Store
 from anystore.store import get_store as get_store
 from anystore.virtual import local_path as local_path

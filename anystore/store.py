@@ -648,6 +648,26 @@ class Store:
         context: AbstractContextManager[Path] = virtual.local_path(key, self)
         return context
 
+    def lock(self, name: str, *, ttl: Ttl = 30) -> Any:
+        """Give a lock that everyone who opens this store shares; see :class:`anystore.locks.Lock`.
+
+        Args:
+            name: A key-like name; it is apart from the keys of values.
+            ttl: Seconds, or a timedelta, after which the lock of a holder that is gone may be taken over.
+
+        Returns:
+            The :class:`anystore.locks.Lock`, for a ``with`` block.
+
+        Raises:
+            Unsupported: If the backend has no CREATE or no SWAP.
+
+        Example:
+            >>> with get_store("memory://jobs").lock("nightly") as lock:
+            ...     lock.held, lock.token
+            (True, 1)
+        """
+        return load("anystore.locks").Lock(self._backend, name, ttl=_seconds(ttl))
+
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
         self._backend.close()

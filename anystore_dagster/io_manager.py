@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import NoneType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from dagster import (
     ConfigurableIOManager,
     DagsterInvalidDefinitionError,
+    DagsterInvariantViolationError,
     InputContext,
     OutputContext,
     ResourceDependency,
 )
 from pydantic import Field, model_validator
 
-from anystore import CodecError, DoesNotExist, Store
+from anystore import CodecError, DoesNotExist, MissingExtra, Store
 from anystore.codecs import Codec
 from anystore.keys import parse_key
 from anystore_dagster.asset_keys import parse_value_key
@@ -30,7 +32,6 @@ from anystore_dagster.slots import (
     output_is_many,
     output_slots,
     partitions_differ,
-    upstream_annotation,
 )
 from anystore_dagster.values import codec_for, is_parquet, partitioned_item
 
@@ -67,7 +68,8 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
     """
 
     store: ResourceDependency[AnystoreResource | None] = Field(
-        default=None,  # type: ignore[arg-type] # Dagster's descriptor, of which this is the value description="The store as a resource, instead of the fields that describe one here."
+        default=cast("Any", None),  # the type is Dagster's descriptor, which gives the value
+        description="The store as a resource, instead of the fields that describe one here.",
     )
 
     @model_validator(mode="after")
@@ -145,15 +147,11 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
             return None
         slots = input_slots(context)
         if input_is_many(context, annotation):
-            item = partitioned_item(annotation) or Any
-            found = self._load_values(
-                context, slots, self._codec(item if item is not Any else upstream_annotation(context))
-            )
+            found = self._load_values(context, slots, self._codec(partitioned_item(annotation) or Any))
             return {slot.partition: value for slot, value in found}
         if len(slots) != 1:
             raise many_are_mapped(context, annotation, len(slots))
-        codec = self._codec(upstream_annotation(context) if annotation is Any else annotation)
-        return next((value for _, value in self._load_values(context, slots, codec)), None)
+        return next((value for _, value in self._load_values(context, slots, self._codec(annotation))), None)
 
     def _codec(self, annotation: Any) -> Codec:
         mode = self.serialization_mode if self.store is None else self.store.serialization_mode
@@ -219,7 +217,9 @@ def _describe(store: Store, slot: Slot, data: bytes) -> dict[str, Any]:
     if parse_value_key(slot.key) is None:
         described["anystore/shortened_from"] = slot.title
     if is_parquet(data):
-        described |= table_metadata(data, is_partition=slot.partition is not None)
+        # bytes of whatever origin: a broken file was stored as it is, and a whole one needs no pyarrow for that
+        with suppress(CodecError, MissingExtra):
+            described |= table_metadata(data, is_partition=slot.partition is not None)
     return described
 
 
@@ -230,7 +230,10 @@ def _add_metadata(context: OutputContext, described: Mapping[str | None, dict[st
         context.add_output_metadata(without_users_own(next(iter(described.values())), users))
         return
     # private to Dagster: an IO manager has no way of its own to speak of one partition among many
-    step = context.step_context
+    try:
+        step = context.step_context
+    except DagsterInvariantViolationError:
+        return  # outside of any run, nobody keeps metadata
     for partition, metadata in described.items():
         known = users | dict(step.get_asset_metadata(context.asset_key, partition) or {})
         step.add_asset_metadata(without_users_own(metadata, known), context.asset_key, partition)

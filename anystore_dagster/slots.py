@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
+    BackfillPolicy,
     DagsterInvariantViolationError,
     IdentityPartitionMapping,
     InputContext,
@@ -51,25 +52,6 @@ def annotation_of(context: InputContext | OutputContext) -> Any:
         return Any
 
 
-def upstream_annotation(context: InputContext) -> Any:
-    """Give the annotation of the output that is loaded, as far as Dagster knows it here.
-
-    It knows it in a run of both, and when an asset is loaded by its definition.
-    """
-    upstream = context.upstream_output
-    if upstream is None:
-        return Any
-    annotation = annotation_of(upstream)
-    try:
-        if annotation is Any:
-            annotation = upstream.op_def.output_def_named(upstream.name).dagster_type.typing_type
-    except DagsterInvariantViolationError:
-        return Any
-    is_partitioned = context.has_asset_key and context.has_asset_partitions
-    # a dict may be the value of one partition, or of each in a run; what was stored says which
-    return Any if is_partitioned and partitioned_item(annotation) else annotation
-
-
 def _asset_slots(
     path: Sequence[str], partitions: Sequence[str | None], definition: PartitionsDefinition | None
 ) -> list[Slot]:
@@ -101,6 +83,17 @@ def _definition(context: InputContext | OutputContext) -> PartitionsDefinition |
 
 
 def output_slots(context: OutputContext) -> list[Slot]:
+    """List the values that an output is to be stored as.
+
+    Args:
+        context: Dagster's, of the output.
+
+    Returns:
+        One slot, or one for each partition of the run.
+
+    Raises:
+        CodecError: If the asset is partitioned, and the run has no partition.
+    """
     if not context.has_asset_key:
         return [_op_slot(context)]
     path = context.asset_key.path
@@ -115,6 +108,17 @@ def output_slots(context: OutputContext) -> list[Slot]:
 
 
 def input_slots(context: InputContext) -> list[Slot]:
+    """List the values that an input is loaded from.
+
+    Args:
+        context: Dagster's, of the input.
+
+    Returns:
+        One slot, or one for each partition that is mapped.
+
+    Raises:
+        CodecError: If there is nothing upstream, or no partition of it was asked for.
+    """
     if not context.has_asset_key:
         if context.upstream_output is None:
             raise CodecError(
@@ -147,7 +151,15 @@ def _shape(metadata: Mapping[str, Any]) -> bool | None:
 
 
 def output_is_many(context: OutputContext, annotation: Any) -> bool:
-    """Tell whether an output is a dict by partition: the annotation, the policy and the run's kind say so."""
+    """Tell whether an output is a dict by partition: its annotation, and the asset's backfill policy, say so.
+
+    Args:
+        context: Dagster's, of the output.
+        annotation: The annotated type.
+
+    Returns:
+        True if the asset's runs can have several partitions, or this one was started for a range.
+    """
     if not (context.has_asset_key and context.has_asset_partitions):
         return False
     wanted = _shape(context.definition_metadata)
@@ -161,11 +173,23 @@ def output_is_many(context: OutputContext, annotation: Any) -> bool:
         return len(context.asset_partition_keys) > 1
     # private to Dagster: the policy of an asset is not told to IO managers
     policy = step.job_def.asset_layer.get(context.asset_key).backfill_policy
-    return (policy is not None and policy.max_partitions_per_run != 1) or not step.has_partition_key
+    return _takes_many(policy) or not step.has_partition_key
+
+
+def _takes_many(policy: BackfillPolicy | None) -> bool:
+    return policy is not None and policy.max_partitions_per_run != 1
 
 
 def input_is_many(context: InputContext, annotation: Any) -> bool:
-    """Tell whether an input is a dict by partition: the annotation and the mapping say so, never the count."""
+    """Tell whether an input is a dict by partition: its annotation and the mapping say so, never the count.
+
+    Args:
+        context: Dagster's, of the input.
+        annotation: The annotated type.
+
+    Returns:
+        False if the value of one partition is meant.
+    """
     if not (context.has_asset_key and context.has_asset_partitions):
         return False
     wanted = _shape(context.definition_metadata)
@@ -180,7 +204,9 @@ def input_is_many(context: InputContext, annotation: Any) -> bool:
     # private to Dagster: the mapping is not told to IO managers
     layer = step.job_def.asset_layer
     consumer = layer.get_assets_def_for_node(step.node_handle)
-    if consumer is None or not step.has_partition_key or consumer.partitions_def != context.asset_partitions_def:
+    if consumer is None or consumer.partitions_def != context.asset_partitions_def:
+        return True
+    if _takes_many(consumer.backfill_policy) or not step.has_partition_key:
         return True
     mapping = consumer.get_partition_mapping_for_dep(context.asset_key)
     return not (
@@ -189,6 +215,7 @@ def input_is_many(context: InputContext, annotation: Any) -> bool:
 
 
 def many_are_mapped(context: InputContext, annotation: Any, count: int) -> CodecError:
+    """Make the error for several partitions, or none, where the annotation is the value of one."""
     name = "/".join(context.asset_key.path)
     kind = annotation_text(annotation)
     return CodecError(
@@ -198,6 +225,7 @@ def many_are_mapped(context: InputContext, annotation: Any, count: int) -> Codec
 
 
 def many_are_wanted(context: OutputContext, annotation: Any, count: int) -> CodecError:
+    """Make the error for one value where the run has several partitions."""
     name = "/".join(context.asset_key.path)
     kind = annotation_text(annotation)
     return CodecError(
@@ -207,6 +235,7 @@ def many_are_wanted(context: OutputContext, annotation: Any, count: int) -> Code
 
 
 def partitions_differ(context: OutputContext, obj: Any, partitions: Sequence[str | None]) -> CodecError:
+    """Make the error for a value that is no dict with exactly the partitions of the run."""
     name = "/".join(context.asset_key.path)
     if not isinstance(obj, Mapping):
         problem = f"a {type(obj).__name__}"

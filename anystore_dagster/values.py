@@ -11,10 +11,10 @@
 | ``T | None``                                          | as ``T``; None is JSON's ``null``        |
 | none, or ``Any``                                      | whichever of these the value is          |
 
-A table can be loaded as another kind of table than was written. Without an annotation on the
-input, the one of the upstream output counts where Dagster knows it; where there is none
-either, Parquet becomes the kind of table that wrote it (its file says so), and everything else
-JSON, text or bytes, in this order: annotate ``bytes`` that could be read as text.
+A table can be loaded as another kind of table than was written. An input without an annotation
+gets what the stored bytes say of themselves: Parquet becomes the kind of table that wrote it (its
+file tells), text and JSON come back as they were; a model comes back as a dict, and bytes that
+happen to be text as text: annotate the inputs of these.
 """
 
 from collections.abc import Mapping

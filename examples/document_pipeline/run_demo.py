@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ UI_HOST = "127.0.0.1"
 UI_PORTS = range(3000, 3100)
 HEAD_ROWS = 12
 MOST_FAILURES = 20
+STOP_SECONDS = 20
 
 
 def main() -> int:
@@ -43,6 +45,8 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=STATE, help="where the demo keeps what it needs (%(default)s)")
     arguments = parser.parse_args()
     state: Path = arguments.state.resolve()
+    # So that servers are stopped, and folders removed, also when somebody ends the demo.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with provide_listing(os.environ.get("URL", ""), docs=os.environ.get("DOCS", ""), state=state) as url:
             os.environ.update(
@@ -177,7 +181,17 @@ def open_ui() -> int:
     command = [sys.executable, "-W", "ignore:Function `dev_command` is superseded", "-m", "dagster", "dev"]
     command += ["--host", UI_HOST, "--port", str(port), "--log-level", "warning"]
     command += ["--working-directory", str(HERE), "--module-name", "pipeline.definitions"]
-    return subprocess.run(command, check=False).returncode  # noqa: S603 - our own Python
+    with subprocess.Popen(command) as process:  # noqa: S603 - our own Python
+        try:
+            return process.wait()
+        except SystemExit:
+            # Whoever ended the demo ends Dagster too; Ctrl-C on a terminal reaches it by itself.
+            process.send_signal(signal.SIGINT)
+            raise
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            process.kill()
 
 
 def step(title: str) -> None:

@@ -167,6 +167,18 @@ def find_nginx() -> str:
     )
 
 
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        # As nginx does: what the last server left behind in the kernel does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def _count_files(folder: Path) -> int:
     # /usr/share/doc is full of links between packages, which a crawler follows.
     return sum(len(names) for _, _, names in os.walk(folder, followlinks=True))
@@ -180,25 +192,14 @@ def _take_while_small(folders: list[Path], *, most_files: int) -> list[Path]:
 def _choose_port(port_file: Path, token: str) -> int:
     with contextlib.suppress(OSError, ValueError):
         port = int(port_file.read_text())
-        if _is_served(port, token) or _is_free(port):
+        if _is_served(port, token) or is_free(port):
             return port
-    port = next((port for port in _PORTS if _is_free(port)), None)
+    port = next((port for port in _PORTS if is_free(port)), None)
     if port is None:
         raise ServerError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free for the demo's web server")
     port_file.parent.mkdir(parents=True, exist_ok=True)
     port_file.write_text(f"{port}\n")
     return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As nginx does: what the last server left behind in the kernel does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _is_served(port: int, token: str) -> bool:

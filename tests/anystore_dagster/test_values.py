@@ -1,7 +1,7 @@
 """The annotation decides how a value becomes bytes, and what comes back is what was stored."""
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import pathlib
@@ -22,7 +22,7 @@ from anystore_dagster.values import annotation_text, codec_for, is_parquet, part
 
 class Person(BaseModel):
     name: str
-    born: datetime.date | None = None
+    born: dt.date | None = None
 
 
 class Employee(Person):
@@ -48,7 +48,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )
-texts = st.text() | st.sampled_from(["1", "null", "true", '"quoted"', "[1]", "{}", "1e5", "", " 1", '{"a": 1}', "PAR1PAR1PAR1"])
+texts = st.text() | st.sampled_from(
+    ["1", "null", "true", '"quoted"', "[1]", "{}", "1e5", "", " 1", '{"a": 1}', "PAR1PAR1PAR1"]
+)
 
 
 def same(value, other):
@@ -76,24 +78,58 @@ def round_trip(value, stored_as, loaded_as=None):
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
-        (bytes, b"\x00\xff"), (bytes, b""), (bytes, b"null"), (bytes, b'"1"'), (bytes | None, b"null"),
-        (bytes | None, b"null\0"), (bytes | None, b"null\0\0"), (bytes | None, None), (bytes | None, b""),
-        (str | None, "null"), (str | None, None), (Optional[str], "x"),
-        (dict, {"a": [1, 1.0, "1", True, None]}), (list, []), (int, 10**30), (int, -1), (float, 1.0), (float, 1e300),
-        (bool, True), (bool, False), (int | None, None), (int | None, 0), (list[Any], [{"a": 1}]),
-        (dict[str, int], {"a": 1}), (dict[str, Any], {"a": [None, {}]}), (list[str], ["1", "true"]),
-        (Person, Person(name="Ada", born=datetime.date(1815, 12, 10))), (Person | None, None),
-        (Person | None, Person(name="1")), (list[Person], [Person(name="a"), Person(name="b")]),
-        (dict[str, Person], {"ü": Person(name="b")}), (list[Employee], [Employee(name="e", salary=1)]),
-        (Point, Point(1, "a")), (list[Point], [Point(1)]),
-        (datetime.datetime, datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.UTC)), (datetime.date, datetime.date(1, 1, 1)),
-        (datetime.timedelta, datetime.timedelta(days=1, microseconds=3)), (uuid.UUID, uuid.UUID(int=5)),
-        (decimal.Decimal, decimal.Decimal("1.10")), (Colour, Colour.RED), (tuple[int, str], (1, "a")), (set[int], {1, 2}),
+        (bytes, b"\x00\xff"),
+        (bytes, b""),
+        (bytes, b"null"),
+        (bytes, b'"1"'),
+        (bytes | None, b"null"),
+        (bytes | None, b"null\0"),
+        (bytes | None, b"null\0\0"),
+        (bytes | None, None),
+        (bytes | None, b""),
+        (str | None, "null"),
+        (str | None, None),
+        (Optional[str], "x"),
+        (dict, {"a": [1, 1.0, "1", True, None]}),
+        (list, []),
+        (int, 10**30),
+        (int, -1),
+        (float, 1.0),
+        (float, 1e300),
+        (bool, True),
+        (bool, False),
+        (int | None, None),
+        (int | None, 0),
+        (list[Any], [{"a": 1}]),
+        (dict[str, int], {"a": 1}),
+        (dict[str, Any], {"a": [None, {}]}),
+        (list[str], ["1", "true"]),
+        (Person, Person(name="Ada", born=dt.date(1815, 12, 10))),
+        (Person | None, None),
+        (Person | None, Person(name="1")),
+        (list[Person], [Person(name="a"), Person(name="b")]),
+        (dict[str, Person], {"ü": Person(name="b")}),
+        (list[Employee], [Employee(name="e", salary=1)]),
+        (Point, Point(1, "a")),
+        (list[Point], [Point(1)]),
+        (dt.datetime, dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)),
+        (dt.date, dt.date(1, 1, 1)),
+        (dt.timedelta, dt.timedelta(days=1, microseconds=3)),
+        (uuid.UUID, uuid.UUID(int=5)),
+        (decimal.Decimal, decimal.Decimal("1.10")),
+        (Colour, Colour.RED),
+        (tuple[int, str], (1, "a")),
+        (set[int], {1, 2}),
         (dict[int, str], {1: "a"}),
-        (pa.Table, TABLE), (pd.DataFrame, PANDAS), (pl.DataFrame, POLARS), (pl.LazyFrame, POLARS.lazy()),
-        (pa.Table | None, None), (pa.Table | None, TABLE), (pa.Table, TABLE.slice(0, 0)),
+        (pa.Table, TABLE),
+        (pd.DataFrame, PANDAS),
+        (pl.DataFrame, POLARS),
+        (pl.LazyFrame, POLARS.lazy()),
+        (pa.Table | None, None),
+        (pa.Table | None, TABLE),
+        (pa.Table, TABLE.slice(0, 0)),
     ],
-)  # fmt: skip
+)
 def test_a_value_comes_back_under_its_annotation(annotation, value):
     assert same(round_trip(value, annotation), value)
 
@@ -146,16 +182,33 @@ def test_a_file_that_someone_placed_is_text_where_text_is_annotated(placed):
 @pytest.mark.parametrize(
     ("annotation", "value", "hint"),
     [
-        (bytes, "text", "-> str"), (str, b"bytes", "-> bytes"), (str, 1, "-> int"), (int, True, "int"), (int, "1", "int"),
-        (bool, 1, "bool"), (bool, "true", "bool"), (float, "1.5", "float"), (str, None, "T | None"), (list[int], ["1"], "int"),
-        (dict[str, int], {"a": "1"}, "int"), (dict, [], "dict"), (list, (1,), "list"), (pa.Table, {"a": 1}, "-> dict"),
-        (pd.DataFrame, None, "T | None"), (Person, {"name": "x"}, "Person"), (list[Person], [{"name": "x"}], "Person"),
+        (bytes, "text", "-> str"),
+        (str, b"bytes", "-> bytes"),
+        (str, 1, "-> int"),
+        (int, True, "int"),
+        (int, "1", "int"),
+        (bool, 1, "bool"),
+        (bool, "true", "bool"),
+        (float, "1.5", "float"),
+        (str, None, "T | None"),
+        (list[int], ["1"], "int"),
+        (dict[str, int], {"a": "1"}, "int"),
+        (dict, [], "dict"),
+        (list, (1,), "list"),
+        (pa.Table, {"a": 1}, "-> dict"),
+        (pd.DataFrame, None, "T | None"),
+        (Person, {"name": "x"}, "Person"),
+        (list[Person], [{"name": "x"}], "Person"),
         (Person, Employee(name="x", salary=3), "annotate Employee"),
         (list[Person], [Person(name="a"), Employee(name="x")], "annotate Employee"),
-        (Any, object(), "pickle"), (Any, {1: 2}, "pickle"), (Any, (1, 2), "pickle"), (Any, {"a": float("nan")}, "None"),
-        (dict[str, Any], {"a": datetime.date(2024, 1, 1)}, "pickle"), (float, float("inf"), "None"),
+        (Any, object(), "pickle"),
+        (Any, {1: 2}, "pickle"),
+        (Any, (1, 2), "pickle"),
+        (Any, {"a": float("nan")}, "None"),
+        (dict[str, Any], {"a": dt.date(2024, 1, 1)}, "pickle"),
+        (float, float("inf"), "None"),
     ],
-)  # fmt: skip
+)
 def test_a_value_that_does_not_fit_says_what_to_write(annotation, value, hint):
     with pytest.raises(CodecError) as caught:
         codec_for(annotation).encode(value)
@@ -164,7 +217,15 @@ def test_a_value_that_does_not_fit_says_what_to_write(annotation, value, hint):
 
 @pytest.mark.parametrize(
     ("stored", "annotation"),
-    [(b"1", bool), (b'"1"', int), (b"[1]", dict), (b"true", int), (b"{}", Person), (b"plain", Person), (b"not", pa.Table)],
+    [
+        (b"1", bool),
+        (b'"1"', int),
+        (b"[1]", dict),
+        (b"true", int),
+        (b"{}", Person),
+        (b"plain", Person),
+        (b"not", pa.Table),
+    ],
 )
 def test_stored_bytes_that_do_not_fit_are_refused(stored, annotation):
     with pytest.raises(CodecError):
@@ -174,10 +235,13 @@ def test_stored_bytes_that_do_not_fit_are_refused(stored, annotation):
 @pytest.mark.parametrize(
     ("annotation", "hint"),
     [
-        (pathlib.Path, "content"), (bytearray, "content"), (list[bytes], "bytes"), (dict[str, pd.DataFrame], "partition"),
+        (pathlib.Path, "content"),
+        (bytearray, "content"),
+        (list[bytes], "bytes"),
+        (dict[str, pd.DataFrame], "partition"),
         (type("Odd", (), {}), "pickle"),
     ],
-)  # fmt: skip
+)
 def test_an_annotation_that_cannot_be_stored_says_what_to_write(annotation, hint):
     with pytest.raises(CodecError, match=hint):
         codec_for(annotation)
@@ -209,16 +273,21 @@ def test_a_mode_that_is_unknown_is_refused():
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
-        (dict[str, list[int]], "dict[str, list[int]]"), (Optional[str], "str | None"), (Any, "Any"), (Person, "Person"),
-        (pd.DataFrame, "pandas.DataFrame"), (pa.Table, "pyarrow.Table"),
+        (dict[str, list[int]], "dict[str, list[int]]"),
+        (Optional[str], "str | None"),
+        (Any, "Any"),
+        (Person, "Person"),
+        (pd.DataFrame, "pandas.DataFrame"),
+        (pa.Table, "pyarrow.Table"),
     ],
-)  # fmt: skip
+)
 def test_an_annotation_is_shown_as_it_is_written(annotation, text):
     assert annotation_text(annotation) == text
 
 
 @pytest.mark.parametrize(
-    ("annotation", "item"), [(dict[str, int], int), (dict, None), (dict[int, str], None), (list[str], None), (Any, None)]
+    ("annotation", "item"),
+    [(dict[str, int], int), (dict, None), (dict[int, str], None), (list[str], None), (Any, None)],
 )
 def test_a_dict_of_text_can_be_keyed_by_partition(annotation, item):
     assert partitioned_item(annotation) == item

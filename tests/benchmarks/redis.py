@@ -1,4 +1,4 @@
-"""The Redis backend beside redis-py alone, on one server, in one run: ``python tests/benchmarks/redis.py``.
+"""The Redis backend beside redis-py alone, on one server, in one run: ``python -m tests.benchmarks.redis``.
 
 Nothing passes or fails here. Each pair of numbers is taken in turns, so that both see the same machine.
 """
@@ -8,9 +8,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-
-sys.path[:] = [str(Path(__file__).parents[2]), *(path for path in sys.path if Path(path).resolve() != Path(__file__).parent)]
 
 from redis import Redis
 
@@ -100,6 +97,12 @@ def large(backend: RedisBackend, client: Redis, listed: int, mib: int) -> Iterat
     yield f"read {mib} MiB", lambda _: sum(map(len, backend.read("stream"))), raw_read
 
 
+def show(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Print one line per operation."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -110,7 +113,7 @@ def main() -> None:
     with running(valkey_program() if chosen.valkey else redis_program()) as server:
         client = Redis(port=server.port)
         backend = from_uri(parse_uri(f"redis://127.0.0.1:{server.port}/0/p"), {})
-        print(f"{'':22}{'anystore':>12}{'redis-py':>12}{'ratio':>8}")
+        show(f"{'':22}{'anystore':>12}{'redis-py':>12}{'ratio':>8}")
         groups = [
             (singles(backend, client), 15, 200),
             (batches(backend, client), 9, 1),
@@ -119,7 +122,7 @@ def main() -> None:
         for operations, rounds, calls in groups:
             for name, ours, raw in operations:
                 mine, theirs = measure(ours, raw, rounds=rounds, calls=calls)
-                print(f"{name:22}{mine * 1e6:>9,.0f} µs{theirs * 1e6:>9,.0f} µs{mine / theirs:>8.2f}")
+                show(f"{name:22}{mine * 1e6:>9,.0f} µs{theirs * 1e6:>9,.0f} µs{mine / theirs:>8.2f}")
         backend.close()
 
 

@@ -12,7 +12,7 @@ from anystore.backend import Backend, Entry, Feature, Reader, Writer
 from anystore.backends.redis.address import Address, parse_address
 from anystore.backends.redis.client import PIECE_BYTES, Client, Command
 from anystore.backends.redis.entries import entry_of, milliseconds, wants_version
-from anystore.backends.redis.listing import measure, scan_pages, strings_among
+from anystore.backends.redis.listing import Seen, measure, scan_pages
 from anystore.backends.redis.names import Names
 from anystore.backends.redis.reading import WatchingReader, WholeReader, whole_entry
 from anystore.backends.redis.scripts import PART, STAT, SWAP
@@ -213,9 +213,8 @@ class RedisBackend(Backend):
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
         for page in self._pages(prefix):
-            keys = dict(page)
-            for name, size, left in measure(self._client, list(keys), prefix=prefix):
-                yield entry_of(keys[name], size, left)
+            for name, size, left in measure(self._client, list(page), prefix=prefix):
+                yield entry_of(page[name], size, left)
 
     def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
         """Ask for names page by page, and for nothing else."""
@@ -225,28 +224,22 @@ class RedisBackend(Backend):
 
     def _keys(self, prefix: str) -> Iterator[str]:
         for page in self._pages(prefix):
-            if self._client.is_kvrocks(prefix):
-                keys = dict(page)
-                yield from (keys[name] for name in strings_among(self._client, list(keys), prefix=prefix))
+            if self._client.is_kvrocks(prefix):  # its SCAN does not leave out what is no string
+                yield from (page[name] for name, _, _ in measure(self._client, list(page), prefix=prefix))
             else:
-                yield from (key for _, key in page)
+                yield from page.values()
 
-    def _pages(self, prefix: str) -> Iterator[list[tuple[bytes, str]]]:
-        """List names and keys, each once."""
+    def _pages(self, prefix: str) -> Iterator[dict[bytes, str]]:
+        """List the keys by their names, each once."""
         if is_private(prefix):
             return
-        seen: set[bytes] = set()
+        seen = Seen()
         foreign: list[bytes] = []
-        for names in scan_pages(self._client, self._names.head(prefix), prefix=prefix):
-            page = []
-            for name in names:
-                key = self._names.key(name)
-                if key is None:
-                    foreign.append(name)
-                elif key and name not in seen:
-                    seen.add(name)
-                    page.append((name, key))
-            yield page
+        try:
+            for names in scan_pages(self._client, self._names.head(prefix), prefix=prefix):
+                yield self._new_keys(names, seen, foreign)
+        finally:
+            seen.close()
         if foreign:
             warnings.warn(
                 f"{self.uri} holds {len(foreign):,} names that cannot be keys, such as {foreign[0]!r}; "
@@ -254,6 +247,17 @@ class RedisBackend(Backend):
                 ForeignNameWarning,
                 stacklevel=2,
             )
+
+    def _new_keys(self, names: list[bytes], seen: Seen, foreign: list[bytes]) -> dict[bytes, str]:
+        keys: dict[bytes, str] = {}
+        for name in names:
+            key = self._names.key(name)
+            if key:
+                if seen.add(name):
+                    keys[name] = key
+            elif key is None:
+                foreign.append(name)
+        return keys
 
     # -- for writers, and the rest -------------------------------------------
 

@@ -1,15 +1,18 @@
 """Listing names by one pass of SCAN."""
 
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from anystore.backends.redis.client import Client, Command
 from anystore.backends.redis.names import glob_of, literal_glob_of
+from anystore.backends.redis.scripts import MEASURE
 from anystore.errors import BackendError
 
 _PAGE = 1000
+_SET_ITEM_BYTES = 90  # of the object around a name, and of its place in a set
 _INFO: Command = (b"INFO", b"server")
 
 
@@ -55,25 +58,53 @@ def measure(client: Client, names: list[bytes], *, prefix: str) -> Iterator[tupl
     Yields:
         The name, the size, and the milliseconds left or -1.
     """
-    commands: list[Command] = []
-    for name in names:
-        commands += ((b"STRLEN", name), (b"PTTL", name))
-    answers = iter(client.ask_all("list", prefix, commands, again=True) if commands else ())
-    for name, size, left in zip(names, answers, answers, strict=True):
-        if _is_string(size, client, prefix) and left != -2:  # noqa: PLR2004 - what PTTL says of a key that is not there
+    if not names:
+        return
+    answer: bytes = client.ask_again("list", prefix, b"EVAL", MEASURE, len(names), *names)
+    numbers = map(int, answer.split())
+    for name, size, left in zip(names, numbers, numbers, strict=True):
+        if size >= 0:
             yield name, size, left
 
 
-def strings_among(client: Client, names: list[bytes], *, prefix: str) -> list[bytes]:
-    """Leave out what is no string, where SCAN cannot; Kvrocks' STRLEN costs what its TYPE does."""
-    sizes = client.ask_all("list", prefix, [(b"STRLEN", name) for name in names], again=True) if names else []
-    return [name for name, size in zip(names, sizes, strict=True) if _is_string(size, client, prefix)]
+class Seen:
+    """The names that a listing has shown; what does not fit into memory lies in a file that SQLite deletes.
+
+    Args:
+        memory: How many bytes the names may take in memory.
+    """
+
+    def __init__(self, memory: int = 32 << 20) -> None:
+        self._free = memory
+        self._names: set[bytes] = set()
+        self._file: sqlite3.Connection | None = None
+
+    def add(self, name: bytes) -> bool:
+        """Remember a name; tell whether it is new."""
+        if self._file is not None:
+            return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
+        if name in self._names:
+            return False
+        self._names.add(name)
+        self._free -= len(name) + _SET_ITEM_BYTES
+        if self._free < 0:
+            self._file = _fill_file(self._names)
+            self._names = set()
+        return True
+
+    def close(self) -> None:
+        """Delete the file."""
+        if self._file is not None:
+            self._file.close()
 
 
-def _is_string(size: Any, client: Client, prefix: str) -> bool:
-    if isinstance(size, ResponseError) and not str(size).startswith("WRONGTYPE"):
-        client.check("list", prefix, [size])
-    return not isinstance(size, ResponseError)
+def _fill_file(names: set[bytes]) -> sqlite3.Connection:
+    # the empty name is a temporary file; whoever iterates a listing may do so in several threads, one after the other
+    file = sqlite3.connect("", check_same_thread=False)
+    file.execute("PRAGMA journal_mode = OFF")
+    file.execute("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    file.executemany("INSERT INTO seen VALUES (?)", ((name,) for name in sorted(names)))
+    return file
 
 
 def _same_run(run: bytes | None, info: Any, client: Client, prefix: str) -> bytes:

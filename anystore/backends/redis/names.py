@@ -58,9 +58,9 @@ class Names:
             key = name[len(self._prefix) :].decode()
         except UnicodeDecodeError:
             return None
-        if is_private(key):
-            return ""
-        return key if is_key(key) else None
+        if is_key(key):
+            return key
+        return "" if is_private(key) else None
 
 
 def glob_of(head: bytes) -> bytes:

@@ -25,6 +25,21 @@ return {size, left, redis.call('GETRANGE', KEYS[1], start, stop - 1)}
 """
 """Size, milliseconds left, and a part unless it is long; arguments: key; start, stop or '', the longest part."""
 
+MEASURE = """
+local found = {}
+for at, key in ipairs(KEYS) do
+  local size = redis.pcall('STRLEN', key)
+  local left = redis.call('PTTL', key)
+  if type(size) == 'table' then
+    if string.sub(size.err, 1, 9) ~= 'WRONGTYPE' then return size end
+    size = -1
+  elseif left == -2 then size = -1 end
+  found[at] = string.format('%d %d', size, left)
+end
+return table.concat(found, ' ')
+"""
+"""Size and milliseconds left of each key, as one text; a size of -1 stands for what is gone, or no string."""
+
 _IS_VERSION = f"""
 local function refusal(key, version)
   if redis.call('EXISTS', key) == 0 then return 'changed' end

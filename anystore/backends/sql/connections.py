@@ -3,14 +3,13 @@
 import os
 import select
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event, exc
+from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event
 from sqlalchemy.engine import Engine
 
 from anystore.backends.sql.dialects import (
@@ -26,7 +25,7 @@ from anystore.backends.sql.failures import Failures
 from anystore.backends.sql.options import Options
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.statements import Statement
-from anystore.errors import BackendError
+from anystore.errors import AnystoreError, BackendError
 
 R = TypeVar("R")
 Row = Sequence[Any]
@@ -36,8 +35,7 @@ _ATTEMPTS = 50
 """How often a transaction is tried that the database undoes in favour of another's."""
 
 
-class Collision(Exception):
-    """The transaction was undone in favour of another's, or has to be: try it again."""
+_TABLE_ATTEMPTS = 5
 
 
 class Transaction:
@@ -76,6 +74,10 @@ class Connections(ABC):
         options: How it is set up.
         failures: What its errors become.
         tables: What has to be there.
+
+    Raises:
+        BackendError: If the database cannot be reached, or the tables cannot be made.
+        ReadOnlyError: If the tables are not there, and the user may not make them.
     """
 
     dialect: Dialect
@@ -86,23 +88,27 @@ class Connections(ABC):
         self._engine = self._make_engine(url)
         event.listen(self._engine, "connect", self._prepare)
         try:
-            with self._engine.connect():  # now the dialect knows the server's version
+            with self._engine.connect():  # now SQLAlchemy knows the server's version
                 self.dialect = dialect_of(self._engine.dialect)
-        except (*failures.caught, OSError, TypeError, ValueError) as error:
-            self._refuse(error)
-        _make_tables(self._engine, tables, failures, self.dialect)
+        except (*failures.caught, *_WRONG_ARGUMENTS) as error:
+            failures.fail_to_connect(error)
+        self._make_tables(tables)
 
     @abstractmethod
     def _make_engine(self, url: URL) -> Engine:
         """Make the engine, with its pool."""
 
     @abstractmethod
-    def _borrow(self) -> Any:
-        """Give a context manager for a driver's connection that nobody else uses in the meantime."""
+    def _borrow(self) -> AbstractContextManager[Any]:
+        """Give a driver's connection that nobody else uses in the meantime."""
+
+    @abstractmethod
+    def _borrow_to_write(self) -> AbstractContextManager[Any]:
+        """Give such a connection, to write."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use; the next use opens one again."""
 
     def _prepare(self, connection: Any, _record: Any) -> None:
         options = self._options
@@ -110,10 +116,17 @@ class Connections(ABC):
             self._engine.dialect, connection, durable=options.durable, busy_timeout=options.busy_timeout
         )
 
-    def _refuse(self, error: BaseException) -> None:
-        if isinstance(error, BackendError):
-            raise error
-        self._failures.fail_to_connect(error)
+    def _make_tables(self, tables: Tables) -> None:
+        """Make the tables that are not there; other processes may be doing the same."""
+        for attempts_left in reversed(range(_TABLE_ATTEMPTS)):
+            try:
+                tables.metadata.create_all(self._engine)
+                return
+            except self._failures.caught as error:
+                kind = self._failures.means(error, self.dialect)
+                expected = kind is Failure.COLLISION or "already exists" in str(error)  # SQLite has no code for it
+                if not (expected and attempts_left):
+                    self._failures.fail(error, kind)
 
     def now(self) -> int:
         """Give the parameter ``now`` of statements."""
@@ -122,12 +135,14 @@ class Connections(ABC):
     def fetch(self, statement: Statement, parameters: Parameters) -> list[Row]:
         """Read rows; once more if the connection turns out to be lost, since reading changes nothing."""
         try:
-            return self._run(statement, parameters)[0]
+            with self._borrow() as connection:
+                return self._run(connection, statement, parameters)[0]
         except self._failures.caught as error:
             if not self._failures.is_lost(error):
                 self._fail(error, parameters)
         try:
-            return self._run(statement, parameters)[0]
+            with self._borrow() as connection:
+                return self._run(connection, statement, parameters)[0]
         except self._failures.caught as error:
             self._fail(error, parameters)
 
@@ -135,7 +150,8 @@ class Connections(ABC):
         """Run one statement as a transaction of its own; give its rows, and how many it concerned."""
         for _ in range(_ATTEMPTS):
             try:
-                return self._run(statement, parameters)
+                with self._borrow_to_write() as connection:
+                    return self._run(connection, statement, parameters)
             except self._failures.caught as error:
                 if self._failures.means(error, self.dialect) is not Failure.COLLISION:
                     self._fail(error, parameters)
@@ -145,7 +161,7 @@ class Connections(ABC):
         """Run several statements as one transaction; again, if the database undoes it in favour of another's.
 
         Args:
-            work: Runs the statements; it may raise :class:`Collision` to begin anew.
+            work: Runs the statements, possibly several times; what it raises undoes them.
             key: The key, for messages.
 
         Returns:
@@ -153,59 +169,47 @@ class Connections(ABC):
         """
         for _ in range(_ATTEMPTS):
             try:
-                return self._transact_once(work)
-            except Collision:
-                continue
+                with self._borrow_to_write() as connection:
+                    return self._transact_once(connection, work)
             except self._failures.caught as error:
                 kind = self._failures.means(error, self.dialect)
                 if kind is not Failure.COLLISION:
                     self._failures.fail(error, kind, key=key)
         raise self._exhausted(key)
 
-    def _transact_once(self, work: Callable[[Transaction], R]) -> R:
-        with self._borrow() as connection:
-            cursor = binary_cursor(self._engine.dialect, connection)
-            cursor.execute(self.dialect.begin)
+    def _transact_once(self, connection: Any, work: Callable[[Transaction], R]) -> R:
+        cursor = binary_cursor(self._engine.dialect, connection)
+        cursor.execute(self.dialect.begin)
+        try:
+            result = work(Transaction(cursor))
+            cursor.execute("COMMIT")
+        except BaseException:
             try:
-                result = work(Transaction(cursor))
-                cursor.execute("COMMIT")
-            except BaseException:
-                # on a lost connection the server has done so itself
-                with suppress(*self._failures.caught):
-                    cursor.execute("ROLLBACK")
-                raise
-            cursor.close()
-            return result
+                cursor.execute("ROLLBACK")
+            except self._failures.caught:  # the server has done so itself, or does when this is closed
+                self._discard(connection)
+            raise
+        cursor.close()
+        return result
 
-    def _run(self, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
-        with self._borrow() as connection:
-            cursor = binary_cursor(self._engine.dialect, connection)
-            cursor.execute(statement.sql, statement.bind(parameters))
-            rows = cursor.fetchall() if cursor.description is not None else []
-            count = cursor.rowcount
-            cursor.close()
-            return rows, count
+    def _discard(self, connection: Any) -> None:
+        with suppress(*self._failures.caught):
+            connection.close()
 
-    def _fail(self, error: BaseException, parameters: Parameters) -> None:
-        kind = self._failures.means(error, self.dialect)
-        self._failures.fail(error, kind, key=parameters.get("key"))
+    def _run(self, connection: Any, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
+        cursor = binary_cursor(self._engine.dialect, connection)
+        cursor.execute(statement.sql, statement.bind(parameters))
+        rows = cursor.fetchall() if cursor.description is not None else []
+        count = cursor.rowcount
+        cursor.close()
+        return rows, count
+
+    def _fail(self, error: BaseException, parameters: Parameters) -> NoReturn:
+        self._failures.fail(error, self._failures.means(error, self.dialect), key=parameters.get("key"))
 
     def _exhausted(self, key: object) -> BackendError:
         at = "" if key is None else f" at {key!r}"
         return BackendError(f"{self._failures.uri} failed{at}: {_ATTEMPTS} times another writer was faster; try again")
-
-
-def _make_tables(engine: Engine, tables: Tables, failures: Failures, dialect: Dialect) -> None:
-    """Make the tables that are not there; other processes may be doing the same."""
-    for attempt in range(5):
-        try:
-            tables.metadata.create_all(engine)
-            return
-        except failures.caught as error:
-            already = "already exists" in str(error)  # SQLite has no code for it
-            kind = failures.means(error, dialect)
-            if attempt == 4 or not (already or kind is Failure.COLLISION):
-                failures.fail(error, kind)
 
 
 class _Handle:
@@ -213,29 +217,174 @@ class _Handle:
 
     def __init__(self, engine: Engine) -> None:
         self.lock = threading.Lock()
-        self._fairy = engine.raw_connection()
-        self._fairy.detach()
-        self.connection: Any = self._fairy.driver_connection
-        self._process = os.getpid()
+        self._engine = engine
+        self._fairy: Any = None
+        self._process = 0
+
+    def open(self) -> Any:
+        """Give the driver's connection."""
+        if self._fairy is None:
+            self._fairy = self._engine.raw_connection()
+            self._process = os.getpid()
+        return self._fairy.driver_connection
 
     def close(self) -> None:
-        """Close the connection, unless it is the parent process's, whom that would harm."""
+        """Close the connection, unless it is the parent process's, whom that could harm."""
+        fairy, self._fairy = self._fairy, None
+        if fairy is None:
+            return
         if self._process == os.getpid():
-            self._fairy.close()
+            fairy.close()
         else:
-            _INHERITED.append(self._fairy)
+            _INHERITED.append(fairy)
 
     def __del__(self) -> None:
         self.close()
 
 
+_INHERITED: list[Any] = []
+"""Connections of the parent process: neither to be used here, nor closed."""
+
+
 class FileConnections(Connections):
-    """SQLite: one connection a thread, closed when the thread ends; in memory, one connection for all."""
+    """SQLite: a connection for each thread, closed when the thread ends; in memory, one for all."""
 
     def _make_engine(self, url: URL) -> Engine:
+        self._in_memory = url.database is None
         self._local = threading.local()
         self._handles: WeakSet[_Handle] = WeakSet()
+        # SQLite lets writers sleep and ask again; threads of one process need not
         self._writing = threading.Lock()
-        self._shared: _Handle | None = None
-        self._in_memory = url.database is None
-        return _make_engine(url, self._options, poolclass=StaticPool if self._in_memory else NullPool)
+        engine = make_engine(url, self._options)
+        self._shared = _Handle(engine) if self._in_memory else None
+        return engine
+
+    def _handle(self) -> _Handle:
+        try:
+            found: _Handle = self._local.handle
+        except AttributeError:
+            found = self._local.handle = self._shared or _Handle(self._engine)
+            self._handles.add(found)
+        return found
+
+    def fetch(self, statement: Statement, parameters: Parameters) -> list[Row]:
+        """Read rows, by the shortest way there is."""
+        handle = self._handle()
+        try:
+            with handle.lock:
+                rows: list[Row] = handle.open().execute(statement.sql, statement.bind(parameters)).fetchall()
+                return rows
+        except self._failures.caught as error:
+            self._fail(error, parameters)
+
+    @contextmanager
+    def _borrow(self) -> Iterator[Any]:
+        handle = self._handle()
+        with handle.lock:
+            yield handle.open()
+
+    @contextmanager
+    def _borrow_to_write(self) -> Iterator[Any]:
+        if not self._writing.acquire(timeout=self._options.busy_timeout):
+            raise BackendError(
+                f"{self._failures.uri} is locked: other threads have been writing for {self._options.busy_timeout} s; "
+                "raise busy_timeout in backend_config"
+            )
+        try:
+            handle = self._handle()
+            with handle.lock:
+                yield handle.open()
+        finally:
+            self._writing.release()
+
+    def close(self) -> None:
+        """Close every thread's connection, once the thread does not use it; memory would be lost, and stays."""
+        if self._in_memory:
+            return
+        for handle in list(self._handles):
+            with handle.lock:
+                handle.close()
+
+
+class PooledConnections(Connections):
+    """A server: a bounded pool in autocommit; a connection is taken for one operation, and never idle in a transaction."""
+
+    def _make_engine(self, url: URL) -> Engine:
+        return make_engine(url, self._options)
+
+    @contextmanager
+    def _borrow(self) -> Iterator[Any]:
+        fairy = self._check_out()
+        try:
+            yield fairy.driver_connection
+        except BaseException as error:
+            # what broke off in the middle of an answer would give the rest of it to the next who asks
+            ours = isinstance(error, (AnystoreError, *self._failures.caught))
+            if not ours or self._failures.is_lost(error):
+                fairy.invalidate()
+            raise
+        finally:
+            fairy.close()
+
+    def _borrow_to_write(self) -> AbstractContextManager[Any]:
+        return self._borrow()
+
+    def _check_out(self) -> Any:
+        """Take a connection that the server has not closed meanwhile."""
+        while True:
+            try:
+                fairy = self._engine.raw_connection()
+            except (*self._failures.caught, *_WRONG_ARGUMENTS) as error:
+                self._failures.fail_to_connect(error)
+            if self._is_alive(fairy.driver_connection):
+                return fairy
+            fairy.invalidate()
+            fairy.close()
+
+    def _is_alive(self, connection: Any) -> bool:
+        """Look whether the server has said anything unasked; if so, it nearly always was good-bye."""
+        try:
+            descriptor = descriptor_of(connection)
+            if descriptor >= 0:
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                if not poll.poll(0):
+                    return True
+            return bool(self._engine.dialect.do_ping(connection))
+        except (*self._failures.caught, OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """Close what is in the pool; a connection in use is closed when it comes back."""
+        self._engine.dispose()
+
+
+_WRONG_ARGUMENTS = (OSError, TypeError, ValueError)
+"""What a driver raises, besides its own errors, where an option of the URI is not what it takes."""
+
+
+def make_engine(url: URL, options: Options) -> Engine:
+    """Make SQLAlchemy's engine; nothing is connected yet.
+
+    Raises:
+        TypeError: If ``engine_kwargs`` names what there is not.
+        sqlalchemy.exc.ArgumentError: If the URL is not what the dialect takes.
+    """
+    given = dict(options.engine_kwargs)
+    dialect = url.get_dialect()
+    arguments = connect_arguments(
+        dialect.name,
+        dialect.driver,
+        connect_timeout=options.connect_timeout,
+        busy_timeout=options.busy_timeout,
+    )
+    # what the URI's query says reaches the driver by itself
+    arguments = {name: value for name, value in arguments.items() if name not in url.query}
+    settings: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+    if dialect.name == "sqlite":
+        settings["poolclass"] = StaticPool if url.database is None else NullPool
+    else:
+        pool = {"pool_size": options.pool_size, "max_overflow": 0, "pool_timeout": options.pool_timeout}
+        settings |= pool | {"poolclass": QueuePool, "pool_reset_on_return": None}
+    arguments |= given.pop("connect_args", {})
+    return create_engine(url, connect_args=arguments, **(settings | given))

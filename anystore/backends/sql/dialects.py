@@ -59,8 +59,8 @@ class Dialect:
         returns_inserts: Whether an upsert tells what it stored.
         returns_updates: Whether an update does.
         returns_deletes: Whether a deletion tells what it took away.
-        counts_rows: Whether an upsert that changed nothing is told by the count of rows.
-        many_keys: How many keys one statement names at most.
+        counts_rows: Whether an upsert that changed nothing is told by the count of rows, also among many.
+        key_counts: How many keys a statement can name; others are repeated up to one of these numbers.
     """
 
     begin: ClassVar[str] = "BEGIN"
@@ -68,8 +68,8 @@ class Dialect:
     returns_inserts: bool = True
     returns_updates: bool = True
     returns_deletes: bool = True
-    counts_rows: ClassVar[bool] = True
-    many_keys: ClassVar[int] = 500
+    counts_rows: bool = True
+    key_counts: ClassVar[Sequence[int]] = (1, 8, 64, 512)
     clock: ClassVar[ColumnElement[int]]
     """The database's time, in microseconds since 1970."""
 
@@ -160,7 +160,12 @@ class PostgresDialect(Dialect):
     clock = literal_column(
         "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT)", BigInteger
     )
-    many_keys = 1000
+    key_counts = (1000,)
+
+    def __init__(self, engine: Engine) -> None:
+        """Count only by drivers that are known to add up."""
+        super().__init__(engine)
+        self.counts_rows = engine.driver in ("psycopg", "psycopg2")
 
     def key_in(self, column: ColumnElement[Any], count: int) -> ColumnElement[bool]:
         """Pass the keys as one array."""
@@ -267,18 +272,19 @@ _CONNECT_TIMEOUTS = {
 }
 
 
-def connect_arguments(engine: Engine, *, connect_timeout: int, busy_timeout: float) -> dict[str, Any]:
+def connect_arguments(name: str, driver: str, *, connect_timeout: int, busy_timeout: float) -> dict[str, Any]:
     """Give what the driver is to be told when it connects.
 
     Args:
-        engine: SQLAlchemy's dialect.
+        name: SQLAlchemy's name of the database.
+        driver: Its name of the driver.
         connect_timeout: Seconds to wait for a server.
         busy_timeout: Seconds to wait for another process that writes to the same file.
     """
-    if engine.name == "sqlite":
+    if name == "sqlite":
         # our own lock keeps threads apart; whichever thread finds a connection forgotten has to be able to close it
         return {"timeout": busy_timeout, "check_same_thread": False}
-    timeout = _CONNECT_TIMEOUTS.get(engine.driver)
+    timeout = _CONNECT_TIMEOUTS.get(driver)
     return {timeout: connect_timeout} if timeout else {}
 
 
