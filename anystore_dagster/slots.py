@@ -1,11 +1,12 @@
 """Which values an output or input stands for: their keys, and whether there is one or one for each partition.
 
-What Dagster does not tell its IO managers publicly, the backfill policy and the partition mapping, is asked here.
+What Dagster does not tell its IO managers publicly is asked here: the backfill policy, the partition mapping, and
+whether an input collects many outputs.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from dagster import (
     BackfillPolicy,
@@ -18,6 +19,7 @@ from dagster import (
     PartitionsDefinition,
     TimeWindowPartitionMapping,
 )
+from dagster._core.execution.plan.inputs import FromMultipleSources
 
 from anystore.errors import CodecError
 from anystore_dagster.asset_keys import asset_value_key, output_value_key
@@ -45,11 +47,30 @@ class Slot:
 
 
 def annotation_of(context: InputContext | OutputContext) -> Any:
-    """Give the annotated type; ``Any`` where there is none."""
+    """Give the annotated type of what is stored or loaded; ``Any`` where there is none.
+
+    Args:
+        context: Dagster's, of the input or output.
+
+    Returns:
+        The type. For an input that collects a list from many outputs, that of one of them.
+    """
     try:
-        return context.dagster_type.typing_type
+        annotation = context.dagster_type.typing_type
     except DagsterInvariantViolationError:
         return Any
+    if get_origin(annotation) is list and isinstance(context, InputContext) and _collects(context):
+        return get_args(annotation)[0]
+    return annotation
+
+
+def _collects(context: InputContext) -> bool:
+    """Tell whether Dagster makes a list of what is loaded here, one output after the other."""
+    try:
+        step_input = context.step_context.step.step_input_named(context.name)
+    except DagsterInvariantViolationError:
+        return False
+    return isinstance(step_input.source, FromMultipleSources)
 
 
 def _asset_slots(

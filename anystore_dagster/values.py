@@ -209,11 +209,7 @@ class _AnyCodec(Codec):
             return FrameCodec().encode(value)
         if type(value) is str:
             return _StrCodec().encode(value)
-        try:
-            data = _named("auto").encode(value)
-        except CodecError as error:
-            raise CodecError(f"{error}; {_advice(value)}") from error
-        return data
+        return _encode_plain(value)
 
     def decode(self, data: bytes) -> Any:
         if is_parquet(data):
@@ -244,11 +240,12 @@ class _StrCodec(Codec):
     def encode(self, value: Any) -> bytes:
         if value is None and self._optional:
             return _NULL
-        if type(value) is not str:
+        if not isinstance(value, str):
             raise CodecError(f"this is {_described(value)}, and str is annotated; {_advice(value)}")
-        data = _named("auto").encode(value)
+        text = str.__str__(value)  # the key of a partition can be of a class of its own
+        data = _named("auto").encode(text)
         # a text can be a Parquet file, letter by letter
-        return _named("json").encode(value) if is_parquet(data) else data
+        return _named("json").encode(text) if is_parquet(data) else data
 
     def decode(self, data: bytes) -> str | None:
         if data == _NULL and self._optional:
@@ -301,7 +298,7 @@ class _StructuredCodec(Codec):
         except (ValidationError, PydanticSerializationError) as error:
             raise CodecError(f"the value does not fit {self.name}: {_brief(error)}; {_advice(value)}") from error
         # `auto` writes plain types or raises; but a text on its own has to be JSON here
-        return _named("json" if isinstance(checked, str) and not self._is_plain else "auto").encode(checked)
+        return _named("json").encode(checked) if isinstance(checked, str) else _encode_plain(checked)
 
     def decode(self, data: bytes) -> Any:
         try:
@@ -391,6 +388,14 @@ def _first_loss(annotation: Any, value: Any) -> str:
                 f"annotate {kind.__name__}, or make the class a model with a discriminated union as its field"
             )
     return ""
+
+
+def _encode_plain(value: Any) -> bytes:
+    """Write what JSON has, or raise in the words of annotations."""
+    try:
+        return _named("auto").encode(value)
+    except CodecError as error:
+        raise CodecError(str(error).replace("pass model= for", "annotate")) from error
 
 
 def _described(value: Any) -> str:

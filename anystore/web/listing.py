@@ -7,7 +7,7 @@ knows it: an ordinary page with links is none, lest its links are taken for file
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import unescape
 
@@ -70,7 +70,7 @@ class _Row:
         """Add a size, if it is one, and if this is no folder."""
         if self.is_folder or not isinstance(size, int):
             return self
-        return replace(self, size=size, size_exact=exact)
+        return _Row(self.name, self.is_folder, size, exact, self.modified, self.modified_exact)
 
 
 def parse_listing(body: bytes, *, url: str, content_type: str = "") -> Listing | None:

@@ -123,7 +123,7 @@ def tell_crawl(crawled: dict[str, Any]) -> None:
         say("Nothing has changed since the last run, so nothing was fetched.")
     if failed:
         say(f"!! {failed:,} FAILED: listed, but not in the store. All others are there.")
-        for failure in crawled["anystore/failures"][:MOST_FAILURES]:
+        for failure in crawled["anystore/failures"].records[:MOST_FAILURES]:
             say(f"!! {failure.data['key']}: {failure.data['reason']}")
         if failed > MOST_FAILURES:
             say(f"!! and {failed - MOST_FAILURES:,} more, in the metadata of the asset documents (make ui)")

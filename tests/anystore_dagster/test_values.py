@@ -89,7 +89,7 @@ def round_trip(value, stored_as, loaded_as=None):
         (bytes | None, b""),
         (str | None, "null"),
         (str | None, None),
-        (Optional[str], "x"),
+        (Optional[str], "x"),  # noqa: UP045 - what Dagster gives
         (dict, {"a": [1, 1.0, "1", True, None]}),
         (list, []),
         (int, 10**30),
@@ -274,7 +274,7 @@ def test_a_mode_that_is_unknown_is_refused():
     ("annotation", "text"),
     [
         (dict[str, list[int]], "dict[str, list[int]]"),
-        (Optional[str], "str | None"),
+        (Optional[str], "str | None"),  # noqa: UP045 - what Dagster gives
         (Any, "Any"),
         (Person, "Person"),
         (pd.DataFrame, "pandas.DataFrame"),

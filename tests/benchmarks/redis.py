@@ -75,6 +75,19 @@ def large(backend: RedisBackend, client: Redis, listed: int, mib: int) -> Iterat
     def scan(pages: int) -> Iterator[object]:
         return client.scan_iter(match="p/listed/*", count=pages)
 
+    def raw_entries(_: int) -> None:
+        cursor, found = 0, 0
+        while True:
+            cursor, names = client.scan(cursor, match="p/listed/*", count=1000)
+            pipeline = client.pipeline(transaction=False)
+            for name in names:
+                pipeline.strlen(name)
+                pipeline.pttl(name)
+            found += len(pipeline.execute()) // 2
+            if not cursor:
+                break
+        assert found == listed
+
     def write(_: int) -> None:
         with backend.writer("stream") as writer:
             for _ in range(mib):
@@ -92,7 +105,7 @@ def large(backend: RedisBackend, client: Redis, listed: int, mib: int) -> Iterat
 
     yield f"keys of {listed:,}", lambda _: count(backend.keys("listed/")), lambda _: count(scan(1000))
     yield "the same, count=10", lambda _: count(backend.keys("listed/")), lambda _: count(scan(10))
-    yield f"entries of {listed:,}", lambda _: count(backend.scan("listed/")), lambda _: count(scan(1000))
+    yield f"entries of {listed:,}", lambda _: count(backend.scan("listed/")), raw_entries
     yield f"write {mib} MiB", write, raw_write
     yield f"read {mib} MiB", lambda _: sum(map(len, backend.read("stream"))), raw_read
 

@@ -237,7 +237,7 @@ class RedisBackend(Backend):
         foreign: list[bytes] = []
         try:
             for names in scan_pages(self._client, self._names.head(prefix), prefix=prefix):
-                yield self._new_keys(names, seen, foreign)
+                yield self._names.keys(seen.add(names), foreign)
         finally:
             seen.close()
         if foreign:
@@ -247,17 +247,6 @@ class RedisBackend(Backend):
                 ForeignNameWarning,
                 stacklevel=2,
             )
-
-    def _new_keys(self, names: list[bytes], seen: Seen, foreign: list[bytes]) -> dict[bytes, str]:
-        keys: dict[bytes, str] = {}
-        for name in names:
-            key = self._names.key(name)
-            if key:
-                if seen.add(name):
-                    keys[name] = key
-            elif key is None:
-                foreign.append(name)
-        return keys
 
     # -- for writers, and the rest -------------------------------------------
 

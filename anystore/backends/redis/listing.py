@@ -79,18 +79,21 @@ class Seen:
         self._names: set[bytes] = set()
         self._file: sqlite3.Connection | None = None
 
-    def add(self, name: bytes) -> bool:
-        """Remember a name; tell whether it is new."""
+    def add(self, names: list[bytes]) -> list[bytes]:
+        """Remember names; give those that are new, each once."""
         if self._file is not None:
-            return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
-        if name in self._names:
-            return False
-        self._names.add(name)
-        self._free -= len(name) + _SET_ITEM_BYTES
+            insert = "INSERT OR IGNORE INTO seen VALUES (?)"
+            return [name for name in names if self._file.execute(insert, (name,)).rowcount == 1]
+        new = list(dict.fromkeys(names)) if self._names.isdisjoint(names) else self._not_seen(names)
+        self._names.update(new)
+        self._free -= sum(map(len, new)) + len(new) * _SET_ITEM_BYTES
         if self._free < 0:
             self._file = _fill_file(self._names)
             self._names = set()
-        return True
+        return new
+
+    def _not_seen(self, names: list[bytes]) -> list[bytes]:
+        return [name for name in dict.fromkeys(names) if name not in self._names]
 
     def close(self) -> None:
         """Delete the file."""

@@ -2,9 +2,11 @@
 
 import re
 
-from anystore.keys import PRIVATE_FOLDER, is_key, is_private
+from anystore.keys import MAX_KEY_BYTES, PRIVATE_FOLDER, is_key, is_private
 
 _SIGNS = re.compile(rb"([*?\[\]\\])")
+# Between NULs, these are a segment that is empty or begins with a dot; what has none is a key, and nothing of ours.
+_ODD = ("//", "/.", "/\0", "\0/", "\0.", "\0\0")
 _PRIVATE = PRIVATE_FOLDER + "/"
 
 
@@ -48,19 +50,36 @@ class Names:
         """Give what every name below a folder of the store begins with."""
         return self._prefix + prefix.encode()
 
-    def key(self, name: bytes) -> str | None:
-        """Give the key of a name; None if it cannot be one, and ``""`` if it is one of ours.
+    def keys(self, names: list[bytes], foreign: list[bytes]) -> dict[bytes, str]:
+        """Give the keys of names, those of our own values left out.
 
         Args:
-            name: A name that begins with the store's prefix.
+            names: Different names that begin with the store's prefix.
+            foreign: Where to add names that cannot be keys.
+
+        Returns:
+            The keys by their names.
         """
-        try:
-            key = name[len(self._prefix) :].decode()
+        heads = [name[len(self._prefix) :] for name in names]
+        try:  # a whole page at once, since one by one takes longer than the server does
+            joined = b"\0".join([b"", *heads, b""]).decode()
         except UnicodeDecodeError:
-            return None
-        if is_key(key):
-            return key
-        return "" if is_private(key) else None
+            return self._odd_keys(names, foreign)
+        texts = joined[1:-1].split("\0")
+        plain = len(texts) == len(names) and not any(odd in joined for odd in _ODD)
+        if plain and max(map(len, texts)) * 4 <= MAX_KEY_BYTES:
+            return dict(zip(names, texts, strict=True))
+        return self._odd_keys(names, foreign)
+
+    def _odd_keys(self, names: list[bytes], foreign: list[bytes]) -> dict[bytes, str]:
+        found: dict[bytes, str] = {}
+        for name in names:
+            key = name[len(self._prefix) :].decode(errors="surrogateescape")  # what is no UTF-8 is no key, then
+            if is_key(key):
+                found[name] = key
+            elif not is_private(key):
+                foreign.append(name)
+        return found
 
 
 def glob_of(head: bytes) -> bytes:

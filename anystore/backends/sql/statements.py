@@ -119,10 +119,10 @@ class Statements:
 
     @cached_property
     def all_chunks(self) -> Statement:
-        """``size, start, data`` of each chunk of a live row: one statement, and so one version."""
+        """``size, data`` of each chunk of a live row: one statement, and so one version."""
         r, c = self._rows, self._chunks
         joined = self._tables.rows.join(self._tables.chunks, c.id == r.chunks)
-        found = select(r.size, c.start, c.data).select_from(joined).where(self._this, self._live).order_by(c.start)
+        found = select(r.size, c.data).select_from(joined).where(self._this, self._live).order_by(c.start)
         return self._compile(found)
 
     @cached_property
@@ -162,6 +162,13 @@ class Statements:
             "large_values_of", count, lambda which: select(c.key, c.chunks, c.value).where(which, self._live)
         )
 
+    def written_of(self, count: int) -> Statement:
+        """``key`` of those of several rows that have this version."""
+        c = self._rows
+        return self._of_keys(
+            "written_of", count, lambda which: select(c.key).where(which, c.version == bindparam("version"))
+        )
+
     def chunked_of(self, count: int) -> Statement:
         """``key`` of those of several rows that have chunks."""
         c = self._rows
@@ -177,15 +184,24 @@ class Statements:
         return self._compile(self._upsert(self._inline))
 
     @cached_property
+    def put_each(self) -> Statement:
+        """Do the same for many rows, all of their columns given, and return nothing."""
+        given = {c.name: bindparam(c.name) for c in self._rows if c.name != "chunks"}
+        return self._compile(self._dialect.upsert(self._tables.rows, given, self._kept, only_if=self._inline))
+
+    @cached_property
     def create(self) -> Statement:
         """Store a value in a row, if there is none, or only an expired one without chunks."""
         return self._compile(self._upsert(and_(self._inline, self._expired)))
 
     def _upsert(self, only_if: ColumnElement[bool]) -> Insert:
         c = self._rows
-        kept = {"created": case((self._live, c.created), else_=self._dialect.clock)}
-        statement = self._dialect.upsert(self._tables.rows, self._new_row, kept, only_if=only_if)
+        statement = self._dialect.upsert(self._tables.rows, self._new_row, self._kept, only_if=only_if)
         return statement.returning(c.version, c.updated, c.expires) if self._dialect.returns_inserts else statement
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        return {"created": case((self._live, self._rows.created), else_=self._dialect.clock)}
 
     @property
     def _new_row(self) -> dict[str, Any]:
@@ -229,17 +245,18 @@ class Statements:
 
     @cached_property
     def delete_expired(self) -> Statement:
-        """Delete a row that is expired and has no chunks."""
-        return self._compile(delete(self._tables.rows).where(self._this, self._inline, self._expired))
+        """Delete the rows without chunks that expired ``until`` some time."""
+        until = self._rows.expires <= bindparam("until")
+        return self._compile(delete(self._tables.rows).where(until, self._inline, self._expired))
 
     # -- changing rows inside a transaction ----------------------------------
 
     @cached_property
     def locked(self) -> Statement:
-        """``size, version, chunks, value, expires, live`` of a row, which is locked if the database locks rows."""
+        """What :class:`Present` has of a row, which is locked if the database locks rows."""
         c = self._rows
-        live = case((self._live, 1), else_=0)
-        found = select(c.size, c.version, c.chunks, c.value, c.expires, live).where(self._this)
+        live = case((self._live, literal_column("1")), else_=literal_column("0"))
+        found = select(c.size, c.version, c.chunks, c.value, c.expires, c.created, live).where(self._this)
         return self._compile(found.with_for_update() if self._dialect.locks_rows else found)
 
     @cached_property
@@ -250,8 +267,8 @@ class Statements:
 
     @cached_property
     def update_row(self) -> Statement:
-        """Change every column of a row but the key and ``created``."""
-        columns = {c.name: bindparam(c.name) for c in self._rows if c.name not in ("key", "created")}
+        """Change every column of a row but the key."""
+        columns = {c.name: bindparam(c.name) for c in self._rows if c.name != "key"}
         return self._compile(update(self._tables.rows).where(self._this).values(columns))
 
     @cached_property
@@ -267,9 +284,9 @@ class Statements:
 
     @cached_property
     def expired(self) -> Statement:
-        """``key, chunks`` of some rows that are expired."""
+        """``key, chunks, expires`` of the rows that expired first."""
         c = self._rows
-        return self._compile(select(c.key, c.chunks).where(self._expired).order_by(c.expires).limit(PAGE))
+        return self._compile(select(c.key, c.chunks, c.expires).where(self._expired).order_by(c.expires).limit(PAGE))
 
     # -- chunks --------------------------------------------------------------
 
@@ -319,6 +336,12 @@ class Statements:
         return self._compile(
             delete(self._tables.chunks).where(c.id == bindparam("id"), c.start < bindparam("stop"))
         )
+
+    @cached_property
+    def last_start(self) -> Statement:
+        """Where the last chunk of an id starts."""
+        c = self._chunks
+        return self._compile(select(func.max(c.start)).where(c.id == bindparam("id")))
 
     @cached_property
     def last_chunk(self) -> Statement:
@@ -372,6 +395,19 @@ class Statements:
         return self._compile(delete(self._tables.loose).where(self._loose.id == bindparam("id")))
 
     # -- statements about several keys ---------------------------------------
+
+    def bind_keys(self, keys: Sequence[str], count: int) -> dict[str, Any]:
+        """Give the parameters of a statement about ``count`` keys."""
+        return {**self._dialect.bind_keys(keys, count), "now": self._dialect.now()}
+
+    def count_for(self, keys: Sequence[str]) -> int:
+        """Give the number of keys that a statement about these keys is made for."""
+        return next(count for count in self._dialect.key_counts if count >= len(keys))
+
+    @property
+    def most_keys(self) -> int:
+        """How many keys a statement can be about."""
+        return self._dialect.key_counts[-1]
 
     def _of_keys(
         self, name: str, count: int, make: Callable[[ColumnElement[bool]], Select[Any] | Delete]

@@ -48,12 +48,12 @@ def write_report(index: pa.Table, *, source: str) -> str:
         "## By type",
         table(
             ("type", "documents", "size"),
-            [(_code(name), f"{count:,}", format_size(sizes[name])) for name, count in counts.most_common()],
+            [(_code(name), f"{count:,}", _size(sizes[name])) for name, count in counts.most_common()],
         ),
         "## The biggest",
         table(
             ("document", "size", "title"),
-            [(_code(row["key"]), format_size(row["size"]), _text(row["title"])) for row in biggest],
+            [(_code(row["key"]), _size(row["size"]), _text(row["title"])) for row in biggest],
         ),
         "## The newest",
         table(
@@ -69,7 +69,7 @@ def preview(index: pa.Table) -> str:
     rows = index.slice(0, _ROWS).to_pylist()
     return table(
         ("key", "size", "type", "title"),
-        [(_code(row["key"]), format_size(row["size"]), row["type"], _text(row["title"])) for row in rows],
+        [(_code(row["key"]), _size(row["size"]), row["type"], _text(row["title"])) for row in rows],
     )
 
 
@@ -117,6 +117,10 @@ def _draw_counts(counts: Counter[str]) -> str:
 
 def _format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _size(size: int) -> str:
+    return format_size(size).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _text(text: str) -> str:
