@@ -11,7 +11,7 @@ from anystore.uris import StoreUri
 from anystore.web.client import Client, Response
 from anystore.web.headers import parse_http_date, strong_etag
 from anystore.web.urls import join_url, masked_url, wire_url
-from anystore.web.walk import MAX_DEPTH, ListedFile, walk
+from anystore.web.walk import MAX_DEPTH, ListedFile, Problem, walk
 
 _PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
@@ -156,6 +156,7 @@ class HttpBackend(Backend):
         if is_private(prefix):
             return
         foreign: list[str] = []
+        failed: list[Problem] = []
         found = walk(self._client, self._url, prefix=prefix, max_depth=self._max_depth)
         try:
             for one in found:
@@ -164,9 +165,7 @@ class HttpBackend(Backend):
                 elif one.foreign:
                     foreign.append(one.key)
                 else:
-                    raise BackendError(
-                        f"the listing of {self.uri} is incomplete: its folder {one.key!r} cannot be read: {one.error}"
-                    ) from one.error
+                    failed.append(one)
         except DoesNotExist as error:
             if not prefix:
                 raise BackendError(
@@ -178,6 +177,11 @@ class HttpBackend(Backend):
                 ForeignNameWarning,
                 stacklevel=2,
             )
+        if failed:  # said last, so that whoever lists gets all there is
+            raise BackendError(
+                f"the listing of {self.uri} is incomplete: {len(failed):,} of its folders cannot be read, "
+                f"the first is {failed[0].key!r}: {failed[0].error}"
+            ) from failed[0].error
 
     def close(self) -> None:
         self._client.close()

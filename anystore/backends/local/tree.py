@@ -274,6 +274,7 @@ class Tree:
 
     @contextmanager
     def errors(self, key: str, what: str) -> Iterator[None]:
+        """Turn the system's errors inside a block into ours."""
         try:
             yield
         except AnystoreError:

@@ -42,7 +42,7 @@ def scan_pages(client: Client, head: bytes, *, prefix: str) -> Iterator[list[byt
         client.check("list", prefix, [page])
         run = _same_run(run, info, client, prefix)
         cursor, names = page
-        yield [name for name in names if name.startswith(head)]
+        yield [name for name in names if name.startswith(head)] if kvrocks else names
         if cursor == b"0":
             return
 
