@@ -54,9 +54,7 @@ class Lock:
         InvalidKey: If the name is not like a key.
     """
 
-    def __init__(
-        self, backend: Backend, name: str, *, ttl: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, backend: Backend, name: str, *, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
         if not {Feature.CREATE, Feature.SWAP} <= set(backend.features):
             raise Unsupported(f"{backend.uri} cannot hold locks (it has no CREATE and SWAP); use a database or Redis")
         self.name = name

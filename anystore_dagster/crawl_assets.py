@@ -168,9 +168,8 @@ def _report_metadata(report: CrawlReport) -> dict[str, Any]:
         "anystore/listed": report.listed,
         "anystore/fetched_bytes": report.bytes,
         "anystore/seconds": round(report.seconds, 3),
-        "anystore/source": report.source,
-        # not the place of the manifest, which the IO manager would name
-        "dagster/uri": report.target,
+        "anystore/source": _place(report.source),
+        "anystore/target": _place(report.target),
     }
     if report.failures:
         metadata["anystore/failures"] = MetadataValue.table(
@@ -181,6 +180,11 @@ def _report_metadata(report: CrawlReport) -> dict[str, Any]:
             schema=TableSchema(columns=[TableColumn("key", "string"), TableColumn("reason", "string")]),
         )
     return metadata
+
+
+def _place(uri: str) -> MetadataValue:
+    """Let Dagster show an address as a link, where a browser could follow it."""
+    return MetadataValue.url(uri) if uri.startswith(("http://", "https://")) else MetadataValue.text(uri)
 
 
 def _log(context: AssetExecutionContext, report: CrawlReport) -> None:

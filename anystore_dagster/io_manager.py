@@ -27,13 +27,13 @@ from anystore_dagster.slots import (
     annotation_of,
     input_is_many,
     input_slots,
-    many_are_mapped,
     many_are_wanted,
+    not_one_is_mapped,
     output_is_many,
     output_slots,
     partitions_differ,
 )
-from anystore_dagster.values import codec_for, is_parquet, partitioned_item
+from anystore_dagster.values import codec_for, is_parquet, partitioned_item, takes_none
 
 ALLOW_MISSING = "allow_missing_partitions"
 """Metadata of an ``AssetIn`` or of the upstream asset: partitions without a value are left out."""
@@ -149,8 +149,10 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         if input_is_many(context, annotation):
             found = self._load_values(context, slots, self._codec(partitioned_item(annotation) or Any))
             return {slot.partition: value for slot, value in found}
+        if not slots and takes_none(annotation):
+            return None  # as before the first partition of an asset that depends on its own last one
         if len(slots) != 1:
-            raise many_are_mapped(context, annotation, len(slots))
+            raise not_one_is_mapped(context, annotation, len(slots))
         return next((value for _, value in self._load_values(context, slots, self._codec(annotation))), None)
 
     def _codec(self, annotation: Any) -> Codec:
@@ -161,11 +163,11 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
         self, context: OutputContext, slots: Sequence[Slot], values: Mapping[Any, Any], annotation: Any
     ) -> None:
         """Encode all values, and only then write them."""
-        store = self.open_store()
+        store, codec = self.open_store(), self._codec(annotation)
         encoded: list[tuple[Slot, bytes]] = []
         for slot in slots:
             try:
-                encoded.append((slot, self._codec(annotation).encode(values[slot.partition])))
+                encoded.append((slot, codec.encode(values[slot.partition])))
             except CodecError as error:
                 raise CodecError(f"cannot store {slot.title} as {slot.key!r} in {store.uri}: {error}") from error
         described: dict[str | None, dict[str, Any]] = {}

@@ -26,7 +26,7 @@ class StoreSettings(Config):
         readonly: Whether every write is refused.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
 
     uri: str | None = Field(
         default=None,

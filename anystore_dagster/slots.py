@@ -17,7 +17,9 @@ from dagster import (
     MultiPartitionsDefinition,
     OutputContext,
     PartitionsDefinition,
+    StaticPartitionsDefinition,
     TimeWindowPartitionMapping,
+    TimeWindowPartitionsDefinition,
 )
 from dagster._core.execution.plan.inputs import FromMultipleSources
 
@@ -87,6 +89,16 @@ def _asset_slots(
     return slots
 
 
+def _in_order(partitions: Sequence[str], definition: PartitionsDefinition | None) -> list[str]:
+    """Put partitions, which Dagster gives as a set, in the order of their definition, else of their names."""
+    if isinstance(definition, TimeWindowPartitionsDefinition):
+        return list(partitions)  # these come by time, which their names need not follow
+    if isinstance(definition, StaticPartitionsDefinition):
+        places = {name: place for place, name in enumerate(definition.get_partition_keys())}
+        return sorted(partitions, key=lambda name: places.get(name, len(places)))
+    return sorted(partitions)
+
+
 def _dimensions(partition: str, definition: PartitionsDefinition | None) -> list[str]:
     """Give the part of each dimension, in the order of the dimensions' names."""
     if isinstance(definition, MultiPartitionsDefinition) and not isinstance(partition, MultiPartitionKey):
@@ -120,7 +132,7 @@ def output_slots(context: OutputContext) -> list[Slot]:
     path = context.asset_key.path
     definition = _definition(context)
     if context.has_asset_partitions:
-        return _asset_slots(path, context.asset_partition_keys, definition)
+        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition)
     if definition is not None:
         raise CodecError(
             f"asset {'/'.join(path)!r} is partitioned, and this run has no partition; choose one for the run"
@@ -149,7 +161,7 @@ def input_slots(context: InputContext) -> list[Slot]:
     path = context.asset_key.path
     definition = _definition(context)
     if context.has_asset_partitions:
-        return _asset_slots(path, context.asset_partition_keys, definition)
+        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition)
     if definition is not None:
         raise CodecError(
             f"asset {'/'.join(path)!r} is partitioned; say which partition to load, as in partition_key='…'"
@@ -235,10 +247,15 @@ def input_is_many(context: InputContext, annotation: Any) -> bool:
     )
 
 
-def many_are_mapped(context: InputContext, annotation: Any, count: int) -> CodecError:
+def not_one_is_mapped(context: InputContext, annotation: Any, count: int) -> CodecError:
     """Make the error for several partitions, or none, where the annotation is the value of one."""
     name = "/".join(context.asset_key.path)
     kind = annotation_text(annotation)
+    if not count:
+        return CodecError(
+            f"no partition of asset {name!r} is mapped to this input; annotate {kind} | None to be given None, "
+            f"or dict[str, {kind}] for a value of each partition"
+        )
     return CodecError(
         f"{count} partitions of asset {name!r} are mapped to an input annotated {kind}, which is the value of one; "
         f"annotate dict[str, {kind}] for a value of each, or choose a partition mapping that gives one"

@@ -122,6 +122,16 @@ def partitioned_item(annotation: Any) -> Any:
     return None
 
 
+def takes_none(annotation: Any) -> bool:
+    """Tell whether None is a value of an annotation.
+
+    Example:
+        >>> takes_none(int | None), takes_none(int)
+        (True, False)
+    """
+    return annotation in (Any, object) or NoneType in get_args(annotation)
+
+
 def annotation_text(annotation: Any) -> str:
     """Write an annotation as a user would, for messages.
 

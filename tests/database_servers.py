@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from tests.servers import HOST, ServerError, child, free_port
 
 USER = "tester"
@@ -29,7 +31,9 @@ DATABASE = "postgres"
 class DatabaseServer:
     """A database server; the same data and port after :meth:`stop` and :meth:`start`."""
 
-    def __init__(self, scheme: str, port: int, home: Path, argv: Sequence[str], ready: Callable[[], None], *, stop: int) -> None:
+    def __init__(
+        self, scheme: str, port: int, home: Path, argv: Sequence[str], ready: Callable[[], None], *, stop: int
+    ) -> None:
         self.host = HOST
         self.port = port
         self.scheme = scheme
@@ -50,7 +54,8 @@ class DatabaseServer:
     def url_with(self, *, scheme: str = "", user: str = "", password: str = "", database: str = "") -> str:
         """The URI with something else in it."""
         secret = quote(password or self.password, safe="")
-        return f"{scheme or self.scheme}://{user or self.user}:{secret}@{self.host}:{self.port}/{database or self.database}"
+        who = f"{user or self.user}:{secret}"
+        return f"{scheme or self.scheme}://{who}@{self.host}:{self.port}/{database or self.database}"
 
     def start(self) -> None:
         """Start the server, and return when it takes connections."""
@@ -67,6 +72,20 @@ class DatabaseServer:
     def stop(self) -> None:
         """Stop the server; connections are cut."""
         self._running.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[DatabaseServer]:
+    """Run PostgreSQL for all tests."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[DatabaseServer]:
+    """Run MariaDB for all tests."""
+    with mariadb() as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -99,7 +118,8 @@ def mariadb() -> Iterator[DatabaseServer]:
     """Run MariaDB, which speaks MySQL's protocol."""
     with _home("mariadb-") as home:
         port = free_port()
-        small = ["--no-defaults", f"--datadir={home}/data", "--innodb-log-file-size=64M", "--innodb-buffer-pool-size=64M"]
+        small = ["--no-defaults", f"--datadir={home}/data"]
+        small += ["--innodb-log-file-size=64M", "--innodb-buffer-pool-size=64M"]
         if os.geteuid() == 0:
             small.append("--user=root")
         install = _program("mariadb-install-db", package="mariadb-server")

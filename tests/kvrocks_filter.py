@@ -11,7 +11,7 @@ import socketserver
 import threading
 from typing import BinaryIO, Self
 
-from tests.redis_servers import WAIT, RedisServer, pack
+from tests.redis_servers import WAIT, Connection, RedisServer, pack
 from tests.servers import HOST
 
 STRINGS = """
@@ -50,6 +50,10 @@ class KvrocksFilter(socketserver.ThreadingTCPServer):
         self.shutdown()
         self._thread.join()
         self.server_close()
+
+    def connect(self) -> Connection:
+        """Open a connection."""
+        return Connection(self.port)
 
 
 class _Client(socketserver.StreamRequestHandler):
@@ -120,6 +124,8 @@ def _copy_answer(stream: BinaryIO) -> bytes:
 def _reword(words: list[bytes], answer: bytes) -> bytes:
     """Say what Kvrocks says."""
     name = words[0].upper()
+    if answer.startswith(b"-WRONGTYPE"):
+        return b"-ERR Invalid argument: " + answer[1:]
     if name == b"INFO" and answer.startswith(b"$"):
         text = answer.partition(b"\r\n")[2][:-2].replace(b"# Server\r\n", b"# Server\r\nkvrocks_version:2.10.0\r\n")
         return b"$%d\r\n%b\r\n" % (len(text), text)

@@ -8,6 +8,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import pytest
 import trustme
@@ -47,23 +48,37 @@ class RedisServer:
 
     def command(self, *words: str | bytes | int) -> object:
         """Run a command over a connection of its own, behind the back of every client library."""
-        with self._connect() as connection:
-            return command(connection, *words)
+        with self.connect() as connection:
+            return connection.ask(*words)
 
-    def _connect(self) -> socket.socket:
-        plain = socket.create_connection((HOST, self.port), WAIT)
-        return self._tls.wrap_socket(plain, server_hostname=HOST) if self._tls else plain
+    def connect(self) -> "Connection":
+        """Open a connection."""
+        return Connection(self.port, tls=self._tls)
 
     def _ping(self) -> None:
         if self.command("PING") not in (b"PONG", b"NOAUTH Authentication required."):
             raise OSError("no answer yet")
 
 
-def command(connection: socket.socket, *words: str | bytes | int) -> object:
-    """Send one command, and read the answer; an error is returned as its text."""
-    connection.sendall(pack(*words))
-    with connection.makefile("rb") as answers:
-        return read_answer(answers.readline, answers.read)
+class Connection:
+    """A connection that speaks the protocol plainly."""
+
+    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        plain = socket.create_connection((HOST, port), WAIT)
+        self._socket = tls.wrap_socket(plain, server_hostname=HOST) if tls else plain
+        self._answers = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answers.close()
+        self._socket.close()
+
+    def ask(self, *words: str | bytes | int) -> object:
+        """Send one command, and read the answer; an error is returned as its text."""
+        self._socket.sendall(pack(*words))
+        return read_answer(self._answers.readline, self._answers.read)
 
 
 def pack(*words: str | bytes | int) -> bytes:

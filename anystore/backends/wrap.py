@@ -7,15 +7,7 @@ from anystore.backend import Backend, Entry, Feature, Reader, Writer
 from anystore.errors import ReadOnlyError
 from anystore.keys import PRIVATE_FOLDER, Key, is_private, join_key, parse_prefix
 
-_CHANGES = (
-    Feature.WRITE
-    | Feature.CREATE
-    | Feature.SWAP
-    | Feature.TAKE
-    | Feature.EXPIRE
-    | Feature.APPEND
-    | Feature.MOVE
-)
+_CHANGES = Feature.WRITE | Feature.CREATE | Feature.SWAP | Feature.TAKE | Feature.EXPIRE | Feature.APPEND | Feature.MOVE
 
 
 class ReadonlyBackend(Backend):
@@ -67,9 +59,7 @@ class ReadonlyBackend(Backend):
     def get_many(self, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
         return self._inner.get_many(keys)
 
-    def writer(
-        self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
-    ) -> Writer:
+    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         self._deny(f"write {key!r}")
 
     def put(
@@ -184,9 +174,7 @@ class PrefixBackend(Backend):
         found = self._inner.get_many(join_key(self._prefix, key) for key in keys)
         return ((self._below(key), data) for key, data in found)
 
-    def writer(
-        self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
-    ) -> Writer:
+    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         whole = join_key(self._prefix, key)
         return _PrefixWriter(self._inner.writer(whole, create=create, version=version, ttl=ttl), key)
 

@@ -36,7 +36,8 @@ class Writing(Ground):
         assert entry.size == len(data)
         stat = backend.stat(KEY)
         assert entry.version in (stat.version, None)
-        assert (entry.modified, entry.expires) == (stat.modified, None)
+        assert entry.modified in (stat.modified, None)  # who writes is not always told the time
+        assert entry.expires is None
         self.check_only(backend, KEY)
 
     @needs(Feature.WRITE)

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,10 @@ def main() -> int:
             return open_ui() if arguments.ui else run_pipeline()
     except (ServerError, AnystoreError) as error:
         print(f"\nThe demo could not run: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads along has seen enough; Python itself would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
@@ -120,7 +125,9 @@ def tell_crawl(crawled: dict[str, Any]) -> None:
     say(f"{listed:,} listed, {fetched:,} fetched, {unchanged:,} unchanged, {gone:,} gone, {failed:,} failed")
     say(f"{format_size(crawled['anystore/fetched_bytes'])} fetched in {crawled['anystore/seconds']:.1f} s")
     if not fetched and not failed:
-        say("Nothing has changed since the last run, so nothing was fetched.")
+        say("Nothing is new or changed since the last run, so nothing was fetched.")
+    if gone:
+        say("What is gone is no longer listed; the store keeps it, the index leaves it out.")
     if failed:
         say(f"!! {failed:,} FAILED: listed, but not in the store. All others are there.")
         for failure in crawled["anystore/failures"].records[:MOST_FAILURES]:
@@ -161,9 +168,11 @@ def tell_errors(result: dg.ExecuteInProcessResult) -> None:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            while error and error.cause:
+            while error and error.cause and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
-            say(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
+            # The name of an error's class, without that of its module, says enough.
+            reason = re.sub(r"\A(?:\w+\.)+(?=\w+: )", "", error.message.strip()) if error else "no reason given"
+            say(f"{event.step_key}: {reason}")
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:

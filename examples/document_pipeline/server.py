@@ -194,12 +194,14 @@ def _choose_port(port_file: Path, token: str) -> int:
         port = int(port_file.read_text())
         if _is_served(port, token) or is_free(port):
             return port
-    port = next((port for port in _PORTS if is_free(port)), None)
-    if port is None:
+    # Not the first free one, which the demo of another clone would take while this one is stopped.
+    first = int(token, 16) % len(_PORTS)
+    chosen: int | None = next((port for port in (*_PORTS[first:], *_PORTS[:first]) if is_free(port)), None)
+    if chosen is None:
         raise ServerError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free for the demo's web server")
     port_file.parent.mkdir(parents=True, exist_ok=True)
-    port_file.write_text(f"{port}\n")
-    return port
+    port_file.write_text(f"{chosen}\n")
+    return chosen
 
 
 def _is_served(port: int, token: str) -> bool:

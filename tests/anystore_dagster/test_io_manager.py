@@ -1,6 +1,8 @@
 """What assets and ops return is stored whole, and comes back in the shape that its reader asked for."""
 
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -182,8 +184,32 @@ def test_pickle_is_written_and_read_only_by_configuration(run, uri, store):
     ):
         assert run([odd, reader], resources={"io_manager": manager}).success
     data = store.get("odd.value", serialization_mode="raw")
-    assert run([odd, reader], selection="reader", raise_on_error=False).success is False
-    assert store.get("odd.value", serialization_mode="raw") == data
+    # without the configuration it stays what it is in the store: bytes
+    result = run([odd, reader], selection="reader")
+    assert result.output_for_node("reader") == sorted(data)
+
+
+def test_a_result_with_a_value(run, store):
+    @dg.asset
+    def described() -> dg.MaterializeResult[dict[str, int]]:
+        return dg.MaterializeResult(value={"n": 1}, metadata={"mine": 1})
+
+    @dg.asset
+    def without_value() -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"mine": 1})
+
+    result = run([described, without_value])
+    assert dict(store.get_many(store.iterate_keys())) == {"described.value": {"n": 1}}
+    assert {"mine", "anystore/key"} <= set(metadata_of(result, "described")[None])
+
+
+def test_many_outputs_of_one_step(run, store):
+    @dg.multi_asset(outs={"one": dg.AssetOut(dagster_type=int), "two": dg.AssetOut(key=["deep", "two"])})
+    def both():
+        return 1, pa.table({"n": [1]})
+
+    assert run([both]).success
+    assert sorted(store.iterate_keys()) == ["deep/two.value", "one.value"]
 
 
 # -- missing values --------------------------------------------------------------
@@ -222,7 +248,7 @@ def test_missing_partitions_are_all_listed_or_left_out(run):
     def consumer(**metadata):
         @dg.asset(ins={"letter": dg.AssetIn(metadata=metadata)})
         def consumer(letter: dict[str, str]) -> list[str]:
-            return sorted(letter.items())
+            return [f"{name}={value}" for name, value in letter.items()]
 
         return consumer
 
@@ -233,7 +259,7 @@ def test_missing_partitions_are_all_listed_or_left_out(run):
         assert part in str(caught.value)
     assert "'b' of asset" not in str(caught.value)
     result = run([letter, consumer(allow_missing_partitions=True)], selection="consumer")
-    assert result.output_for_node("consumer") == [("b", "b")]
+    assert result.output_for_node("consumer") == ["b=b"]
 
 
 # -- partitions: inputs ------------------------------------------------------------
@@ -316,6 +342,27 @@ def test_a_mapping_to_a_window_gives_each_day_under_its_name(run):
     assert result.output_for_node("two_days") == {"2024-01-01": "2024-01-01", "2024-01-02": "2024-01-02"}
 
 
+def day_before(annotation):
+    mapping = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
+
+    @dg.asset(partitions_def=DAYS, ins={"running": dg.AssetIn(partition_mapping=mapping)})
+    def running(running: annotation) -> int:
+        return 1 if running is None else running + 1
+
+    return running
+
+
+def test_an_asset_that_depends_on_its_own_last_partition(run, store):
+    for day in DAYS.get_partition_keys():
+        assert run([day_before(int | None)], partition_key=day).success
+    assert [store.get(key) for key in store.iterate_keys()] == [1, 2, 3]
+
+
+def test_no_partition_is_no_value(run):
+    with pytest.raises(CodecError, match=r"annotate int \| None"):
+        run([day_before(int)], partition_key="2024-01-01")
+
+
 @pytest.mark.parametrize(("shape", "wanted"), [("one", "a"), ("many", {"a": "a"})])
 def test_metadata_of_an_input_decides_against_the_rules(run, shape, wanted):
     @dg.asset(partitions_def=LETTERS)
@@ -385,6 +432,21 @@ def test_a_change_to_partitions_keeps_the_older_value(run, store):
     assert run(build(None)).success
     assert run(build(LETTERS), partition_key="a").success
     assert dict(store.get_many(store.iterate_keys())) == {"n.value": 1, "n.partitions/a.value": 2, "n/m.value": 3}
+
+
+@pytest.mark.parametrize("names", [["low", "middle", "high"], ["c", "a", "b"]])
+def test_partitions_come_in_the_order_of_their_definition(run, names):
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(names))
+    def level() -> int:
+        return 1
+
+    @dg.asset
+    def levels(level: dict[str, int]) -> list[str]:
+        return list(level)
+
+    for name in names:
+        run([level], partition_key=name)
+    assert run([level, levels], selection="levels").output_for_node("levels") == names
 
 
 # -- partitions: outputs -----------------------------------------------------------
@@ -510,6 +572,7 @@ def test_metadata_of_the_user_stays(run):
 
     found = metadata_of(run([frame]), "frame")[None]
     assert (found["dagster/row_count"].value, found["anystore/key"].value) == (1000, "mine")
+    assert found["anystore/size_bytes"].value == "mine, too"
     assert found["anystore/checksum"].value
 
 
@@ -562,6 +625,45 @@ def test_outputs_of_ops_have_keys_of_their_own(uri, store, instance):
         assert store.get(f"dagster.runs/{run_id}/collect/result.value") == "[4, 4]1"
 
 
+def failing_job():
+    @dg.op
+    def first() -> int:
+        return 7
+
+    @dg.op
+    def second(number: int) -> int:
+        if Path(os.environ["TEST_FAILS"]).exists():
+            raise dg.Failure("as told")
+        return number + 1
+
+    @dg.job(resource_defs={"io_manager": AnystoreIOManager(uri=dg.EnvVar("TEST_STORE_URI"))})
+    def job():
+        second(first())
+
+    return job
+
+
+def test_a_run_that_goes_on_after_a_failure_finds_the_values_of_the_failed_one(tmp_path, monkeypatch):
+    fails = tmp_path / "fails"
+    fails.touch()
+    monkeypatch.setenv("TEST_FAILS", str(fails))
+    monkeypatch.setenv("TEST_STORE_URI", str(tmp_path / "values"))
+    job = dg.reconstructable(failing_job)
+    config = {"execution": {"config": {"in_process": {}}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        with dg.execute_job(job, instance=instance, run_config=config) as result:
+            failed = result.run_id
+        fails.unlink()
+        again = dg.ReexecutionOptions.from_failure(failed, instance)
+        with dg.execute_job(job, instance=instance, run_config=config, reexecution_options=again) as result:
+            assert result.success
+            assert result.output_for_node("second") == 8
+    keys = list(get_store(tmp_path / "values").iterate_keys())
+    assert sorted(keys) == sorted(
+        [f"dagster.runs/{failed}/first/result.value", f"dagster.runs/{result.run_id}/second/result.value"]
+    )
+
+
 # -- without a step ------------------------------------------------------------------
 
 
@@ -585,8 +687,6 @@ def test_partitions_are_loaded_without_a_step(run, uri, instance):
             assert found == wanted
         with pytest.raises(CodecError, match="partition_key="):
             loader.load_asset_value("letters")
-        with pytest.raises(DoesNotExist, match="'zz'"):
-            loader.load_asset_value("letters", partition_key="zz")
 
 
 # -- configuration -------------------------------------------------------------------
@@ -656,8 +756,9 @@ def multiprocess_job():
         return frame["n"].sum() + len(numbers)
 
     resources = {"io_manager": AnystoreIOManager(uri=dg.EnvVar("TEST_STORE_URI"))}
-    defs = dg.Definitions([numbers, frame, total], resources=resources, executor=dg.multiprocess_executor)
-    return defs.resolve_implicit_global_asset_job_def()
+    job = dg.define_asset_job("all_of_them", executor_def=dg.multiprocess_executor)
+    defs = dg.Definitions([numbers, frame, total], resources=resources, jobs=[job])
+    return defs.resolve_job_def("all_of_them")
 
 
 def test_steps_in_processes_of_their_own(tmp_path, monkeypatch):

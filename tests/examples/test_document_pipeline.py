@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -288,6 +289,26 @@ def test_the_server_lists_every_folder_and_is_gone_afterwards(tmp_path):
         assert later == url
 
 
+def test_the_server_ends_with_a_killed_demo(tmp_path):
+    (tmp_path / "site").mkdir()
+    code = (
+        "import pathlib, server, sys\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with server.serve(folder / 'site', port_file=folder / 'port') as url:\n"
+        "    print(url, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path]
+    with subprocess.Popen(command, cwd=EXAMPLE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        assert head(url).status == 200
+        process.kill()
+    deadline = time.monotonic() + 10
+    with pytest.raises(OSError, match=r"refused|reset|without response"):
+        while time.monotonic() < deadline:
+            head(url)
+
+
 def test_the_site_follows_docs(tmp_path, monkeypatch):
     docs = tmp_path / "doc"
     for number in range(60):
@@ -340,7 +361,7 @@ def test_the_command_runs_twice_and_says_what_it_did(tmp_path):
     second = demo(tmp_path)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "16 listed, 0 fetched" in second.stdout
-    assert "Nothing has changed" in second.stdout
+    assert "Nothing is new or changed" in second.stdout
 
 
 def test_the_command_takes_a_listing_and_a_store(listing, tmp_path):
@@ -355,5 +376,14 @@ def test_the_command_takes_a_listing_and_a_store(listing, tmp_path):
 def test_the_command_fails_when_the_run_does(tmp_path):
     done = demo(tmp_path, URL="http://127.0.0.1:1/")
     assert done.returncode == 1
-    assert "127.0.0.1:1" in done.stdout + done.stderr
+    assert "documents: Failure: " in done.stdout
+    assert "GET http://127.0.0.1:1/ failed" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_command_names_the_error_that_stopped_it(listing, tmp_path):
+    done = demo(tmp_path, STORE=listing.url)
+    assert done.returncode == 1
+    assert f"documents: Unsupported: {listing.url}" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert demo(tmp_path, DOCS="some").returncode == 1

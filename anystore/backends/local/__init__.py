@@ -20,7 +20,7 @@ from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_optio
 from anystore.backends.local.tree import Tree
 from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
 from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
-from anystore.keys import Key
+from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 
 _PAGE = 4096
@@ -205,7 +205,7 @@ class LocalBackend(Backend):
 
     def _walk(self, prefix: str, after: Key | None) -> "Iterator[tuple[str, os.DirEntry[str]]]":
         foreign: list[str] = []
-        if self._tree.has_folder(prefix):
+        if not is_private(prefix) and self._tree.has_folder(prefix):
             yield from self._walk_folder(prefix, after or "", foreign)
         if foreign:
             warnings.warn(
@@ -215,13 +215,18 @@ class LocalBackend(Backend):
             )
 
     def _walk_folder(self, folder: str, after: str, foreign: list[str]) -> "Iterator[tuple[str, os.DirEntry[str]]]":
-        for key, item in self._tree.children(folder, foreign):
-            if key.endswith("/"):
+        open_folders = [iter(self._tree.children(folder, foreign))]
+        while open_folders:
+            for key, item in open_folders[-1]:
+                if key[-1] != "/":
+                    if key > after:
+                        yield key, item
                 # everything below `after` itself, or behind it, may still be to come
-                if key > after or after.startswith(key):
-                    yield from self._walk_folder(key, after, foreign)
-            elif key > after:
-                yield key, item
+                elif key > after or after.startswith(key):
+                    open_folders.append(iter(self._tree.children(key, foreign)))
+                    break
+            else:
+                open_folders.pop()
 
 
 def _restore(root: str, durable: bool) -> LocalBackend:  # noqa: FBT001 - called by pickle

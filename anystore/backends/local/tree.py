@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from operator import itemgetter
 from typing import NoReturn
 from zlib import crc32
 
@@ -20,13 +21,14 @@ from anystore.errors import (
     ReadOnlyError,
     VersionMismatch,
 )
-from anystore.keys import PRIVATE_FOLDER, Key, is_key, is_private, parent_folders
+from anystore.keys import MAX_KEY_BYTES, PRIVATE_FOLDER, Key, is_key, is_private, parent_folders
 
 _TEMPORARY = f"{PRIVATE_FOLDER}/tmp"  # noqa: S108 - below the root
 _LOCKS = f"{PRIVATE_FOLDER}/locks"
 _LOCK_STRIPES = 256
 _LITTER_AGE = 24 * 3600.0
 _TRIES = 1000
+_SURELY_SHORT = MAX_KEY_BYTES // 4  # characters, which have up to four bytes
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
 _CONFLICTS = (NotADirectoryError, FileExistsError, IsADirectoryError)
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
@@ -96,12 +98,6 @@ class Tree:
     def has_folder(self, prefix: str) -> bool:
         """Tell whether a prefix may be listed: a symlink may lead out of the root."""
         return not prefix or self.inside(self._base + prefix)
-
-    def _leads_astray(self, key: str) -> bool:
-        """Tell whether a symlink leaves the root, or leads back to a folder it lies in."""
-        real = os.path.realpath(self._base + key)
-        above = [self.root, *(self._base + folder for folder in parent_folders(key))]
-        return not self.inside(real) or any(os.path.realpath(folder) == real for folder in above)
 
     def inside(self, path: str) -> bool:
         """Tell whether a path leads to the root or below it, all symbolic links followed."""
@@ -206,15 +202,19 @@ class Tree:
 
     def unlink(self, key: Key) -> None:
         """Remove the file of a key; a symlink itself, never what it leads to."""
-        path = self._base + key
+        folder, _, name = key.rpartition("/")
         with self.errors(key, "delete"):
             try:
-                mode = os.lstat(path).st_mode
-                if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) or not self.inside(os.path.dirname(path)):
-                    raise self.missing(key)
-                os.unlink(path)
+                descriptor = os.open(self._base + folder, _FOLDER_FLAGS)
+                try:
+                    mode = os.lstat(name, dir_fd=descriptor).st_mode
+                    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) or not self._holds(descriptor, folder + "/"):
+                        raise self.missing(key)
+                    os.unlink(name, dir_fd=descriptor)
+                finally:
+                    os.close(descriptor)
             except OSError as error:
-                if error.errno not in _ABSENT:
+                if isinstance(error, DoesNotExist) or error.errno not in _ABSENT:
                     raise
                 raise self.missing(key) from None
             self.prune(key)
@@ -251,26 +251,41 @@ class Tree:
     def children(self, folder: str, foreign: list[str]) -> "list[tuple[str, os.DirEntry[str]]]":
         """List a folder in the byte order of the keys: a folder counts with its trailing slash."""
         found = []
+        at_top = not folder
         try:
             with os.scandir(self._base + folder) as items:
                 for item in items:
-                    key = folder + item.name
-                    if key == PRIVATE_FOLDER or is_private(key):
-                        continue
-                    if not is_key(key):
+                    name = item.name
+                    key = folder + name
+                    # what the system lists is a segment; only its text and the length can be wrong
+                    if not (name.isascii() and len(key) <= _SURELY_SHORT) and not is_key(key):
                         foreign.append(key)
-                        continue
-                    if item.is_symlink() and self._leads_astray(key):
-                        foreign.append(key)
-                    elif item.is_dir():
-                        found.append((key + "/", item))
-                    elif item.is_file():
+                    elif item.is_file(follow_symlinks=False):
                         found.append((key, item))
+                    elif at_top and name == PRIVATE_FOLDER:
+                        continue
+                    elif item.is_dir(follow_symlinks=False):
+                        found.append((key + "/", item))
+                    elif item.is_symlink():
+                        self._add_link(key, item, found, foreign)
         except OSError as error:
             if error.errno not in _ABSENT:
                 self.fail(error, folder or "/", "list")
-        found.sort(key=lambda pair: pair[0])
+        found.sort(key=itemgetter(0))
         return found
+
+    def _add_link(
+        self, key: str, item: "os.DirEntry[str]", found: "list[tuple[str, os.DirEntry[str]]]", foreign: list[str]
+    ) -> None:
+        """Take a symlink for what it leads to, if that is in the root, and not above itself."""
+        real = os.path.realpath(self._base + key)
+        above = [self.root, *(self._base + folder for folder in parent_folders(key))]
+        if not self.inside(real) or any(os.path.realpath(folder) == real for folder in above):
+            foreign.append(key)
+        elif item.is_dir():
+            found.append((key + "/", item))
+        elif item.is_file():
+            found.append((key, item))
 
     @contextmanager
     def errors(self, key: str, what: str) -> Iterator[None]:

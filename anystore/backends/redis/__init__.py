@@ -141,6 +141,9 @@ class RedisBackend(Backend):
         self._client.ask("append to", key, b"APPEND", self._names.name(key), data)
 
     def move(self, source: Key, target: Key) -> None:
+        if source == target:
+            self._require(source)
+            return
         command: Command = (b"RENAME", self._names.name(source), self._names.name(target))
         (answer,) = self._client.ask_all("move", source, [command])
         if isinstance(answer, ResponseError) and "no such key" in str(answer):
@@ -149,8 +152,7 @@ class RedisBackend(Backend):
 
     def copy(self, source: Key, target: Key) -> None:
         if source == target:
-            if not self.exists(source):
-                raise self.missing(source)
+            self._require(source)
             return
         command: Command = (b"COPY", self._names.name(source), self._names.name(target), b"REPLACE")
         (answer,) = self._client.ask_all("copy", source, [command])
@@ -160,6 +162,10 @@ class RedisBackend(Backend):
         self._client.check("copy", source, [answer])
         if not answer:
             raise self.missing(source)
+
+    def _require(self, key: Key) -> None:
+        if not self.exists(key):
+            raise self.missing(key)
 
     # -- many values ---------------------------------------------------------
 

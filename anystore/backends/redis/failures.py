@@ -73,7 +73,7 @@ def _judge(error: BaseException, address: Address, *, writing: bool) -> tuple[ty
 
 def _judge_answer(text: str, address: Address, *, refused: type[AnystoreError]) -> tuple[type[AnystoreError], str]:
     """Tell answers apart that have no class of their own."""
-    if text.startswith("WRONGTYPE"):
+    if "WRONGTYPE" in text:  # Kvrocks says something before it
         return BackendError, "the key holds a hash, a list or the like, which is not ours; values are plain strings"
     if "DB index" in text:
         return BackendError, f"the server has no database number {address.db}; the first is 0"

@@ -104,10 +104,10 @@ class WatchingReader(Reader):
 
     def _piece(self, start: int, stop: int) -> bytes:
         with self._lock:
-            self._check_alive()
             watching, spare = self._watching, self._spare
             if watching is None:
                 raise ValueError(f"the reader of {self._key!r} is closed")
+            self._check_alive()
             try:
                 if spare is None:
                     self._spare = spare = self._pool.take_aside(verb="read", key=self._key)

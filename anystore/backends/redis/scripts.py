@@ -31,7 +31,7 @@ for at, key in ipairs(KEYS) do
   local size = redis.pcall('STRLEN', key)
   local left = redis.call('PTTL', key)
   if type(size) == 'table' then
-    if string.sub(size.err, 1, 9) ~= 'WRONGTYPE' then return size end
+    if not string.find(size.err, 'WRONGTYPE', 1, true) then return size end
     size = -1
   elseif left == -2 then size = -1 end
   found[at] = string.format('%d %d', size, left)

@@ -18,14 +18,14 @@ from anystore.backends.sql.connections import (
 )
 from anystore.backends.sql.dialects import NAMES
 from anystore.backends.sql.failures import Failures
-from anystore.backends.sql.options import Options, engine_url, is_sqlite, parse_options
+from anystore.backends.sql.options import Options, anchor, engine_url, is_sqlite, parse_options
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.statements import Statements
 from anystore.backends.sql.values import New, SqlWriter, Values, entry_of
 from anystore.errors import InvalidOption, InvalidUri, Unsupported
 from anystore.extras import missing
 from anystore.keys import Key
-from anystore.uris import StoreUri, collect_secrets
+from anystore.uris import StoreUri, collect_secrets, mask_text
 
 _MICROSECONDS = 1_000_000
 _process: object = object()  # another one in a forked child, which must not use its parent's connections
@@ -69,7 +69,7 @@ class SqlBackend(Backend):
     features = ~Feature.NONE
 
     def __init__(self, uri: StoreUri, *, options: Options | None = None) -> None:
-        self._store_uri = uri
+        self._store_uri = uri = anchor(uri)
         self._options = options or Options()
         self.uri = uri.masked
         self._url = engine_url(uri, self._options)
@@ -85,22 +85,26 @@ class SqlBackend(Backend):
     def _check_engine(self) -> Failures:
         """Make an engine to see whether it can be made, and learn which driver it has."""
         scheme = self._store_uri.scheme
+        secrets = self._store_uri.secrets | collect_secrets(self._options.engine_kwargs)
+        if self._options.password:
+            secrets |= {self._options.password}
         try:
             engine = make_engine(self._url, self._options)
         except ModuleNotFoundError as error:
             raise missing(error.name or "a driver", needed_by=f"{scheme}://") from error
         except (exc.NoSuchModuleError, exc.ArgumentError) as error:
-            raise InvalidUri(f"{self.uri} is not a database's URI: {scheme!r} is no dialect and driver of SQLAlchemy") from error
+            raise InvalidUri(f"{self.uri}: {scheme!r} is no dialect and driver that SQLAlchemy knows") from error
         except (TypeError, ValueError) as error:
-            # the error may hold the values of the options
-            raise InvalidOption(f"{self.uri}: SQLAlchemy refuses engine_kwargs, or an option of the URI ({type(error).__name__})") from None
+            text = mask_text(str(error), secrets)
+            raise InvalidOption(
+                f"{self.uri}: SQLAlchemy refuses engine_kwargs, or an option of the URI: {text}"
+            ) from None
         if engine.dialect.name not in NAMES:
-            raise InvalidUri(f"{self.uri}: {engine.dialect.name} is not supported; use one of {', '.join(sorted(NAMES))}")
+            known = ", ".join(sorted(NAMES))
+            raise InvalidUri(f"{self.uri}: {engine.dialect.name} is not supported; use one of {known}")
         if engine.dialect.is_async:
             raise InvalidUri(f"{self.uri}: {engine.dialect.driver} is a driver for asyncio; use another one")
-        engine_secrets = collect_secrets(self._options.engine_kwargs)
-        given = {self._options.password} if self._options.password else set()
-        return Failures(self.uri, self._store_uri.secrets | engine_secrets | given, engine.dialect)
+        return Failures(self.uri, secrets, engine.dialect)
 
     def __repr__(self) -> str:
         """Show the class and the masked URI."""

@@ -190,4 +190,4 @@ class Chunks:
 
     def given_up(self) -> BackendError:
         """Make the error of a value that was written too slowly."""
-        return BackendError("the value lay unfinished for a day, and what was written of it was deleted; write it again")
+        return BackendError("the value lay unfinished for a day, and was given up; write it again, and faster")

@@ -112,9 +112,7 @@ class Connections(ABC):
 
     def _prepare(self, connection: Any, _record: Any) -> None:
         options = self._options
-        prepare_connection(
-            self._engine.dialect, connection, durable=options.durable, busy_timeout=options.busy_timeout
-        )
+        prepare_connection(self._engine.dialect, connection, durable=options.durable, busy_timeout=options.busy_timeout)
 
     def _make_tables(self, tables: Tables) -> None:
         """Make the tables that are not there; other processes may be doing the same."""
@@ -219,18 +217,20 @@ class _Handle:
         self.lock = threading.Lock()
         self._engine = engine
         self._fairy: Any = None
+        self._connection: Any = None
         self._process = 0
 
     def open(self) -> Any:
-        """Give the driver's connection."""
-        if self._fairy is None:
+        """Give the driver's connection; the lock has to be held."""
+        if self._connection is None:
             self._fairy = self._engine.raw_connection()
+            self._connection = self._fairy.driver_connection
             self._process = os.getpid()
-        return self._fairy.driver_connection
+        return self._connection
 
     def close(self) -> None:
         """Close the connection, unless it is the parent process's, whom that could harm."""
-        fairy, self._fairy = self._fairy, None
+        fairy, self._fairy, self._connection = self._fairy, None, None
         if fairy is None:
             return
         if self._process == os.getpid():
@@ -277,6 +277,19 @@ class FileConnections(Connections):
         except self._failures.caught as error:
             self._fail(error, parameters)
 
+    def change(self, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
+        """Run one statement, by the shortest way there is; SQLite lets writers collide only inside transactions."""
+        handle = self._handle()
+        self._wait_to_write()
+        try:
+            with handle.lock:
+                cursor = handle.open().execute(statement.sql, statement.bind(parameters))
+                return cursor.fetchall(), cursor.rowcount
+        except self._failures.caught as error:
+            self._fail(error, parameters)
+        finally:
+            self._writing.release()
+
     @contextmanager
     def _borrow(self) -> Iterator[Any]:
         handle = self._handle()
@@ -285,17 +298,20 @@ class FileConnections(Connections):
 
     @contextmanager
     def _borrow_to_write(self) -> Iterator[Any]:
-        if not self._writing.acquire(timeout=self._options.busy_timeout):
-            raise BackendError(
-                f"{self._failures.uri} is locked: other threads have been writing for {self._options.busy_timeout} s; "
-                "raise busy_timeout in backend_config"
-            )
+        handle = self._handle()
+        self._wait_to_write()
         try:
-            handle = self._handle()
             with handle.lock:
                 yield handle.open()
         finally:
             self._writing.release()
+
+    def _wait_to_write(self) -> None:
+        if not self._writing.acquire(timeout=self._options.busy_timeout):
+            raise BackendError(
+                f"{self._failures.uri} is locked: other threads wrote for {self._options.busy_timeout} s; "
+                "raise busy_timeout in backend_config"
+            )
 
     def close(self) -> None:
         """Close every thread's connection, once the thread does not use it; memory would be lost, and stays."""
@@ -307,7 +323,7 @@ class FileConnections(Connections):
 
 
 class PooledConnections(Connections):
-    """A server: a bounded pool in autocommit; a connection is taken for one operation, and never idle in a transaction."""
+    """A server: a bounded pool in autocommit; a connection is taken for one step, and never idle in a transaction."""
 
     def _make_engine(self, url: URL) -> Engine:
         return make_engine(url, self._options)
@@ -351,7 +367,7 @@ class PooledConnections(Connections):
                 if not poll.poll(0):
                     return True
             return bool(self._engine.dialect.do_ping(connection))
-        except (*self._failures.caught, OSError, ValueError):
+        except (*self._failures.caught, *_WRONG_ARGUMENTS):
             return False
 
     def close(self) -> None:
@@ -359,7 +375,7 @@ class PooledConnections(Connections):
         self._engine.dispose()
 
 
-_WRONG_ARGUMENTS = (OSError, TypeError, ValueError)
+_WRONG_ARGUMENTS: tuple[type[Exception], ...] = (OSError, TypeError, ValueError)
 """What a driver raises, besides its own errors, where an option of the URI is not what it takes."""
 
 

@@ -157,9 +157,7 @@ class SqliteDialect(Dialect):
 class PostgresDialect(Dialect):
     """PostgreSQL."""
 
-    clock = literal_column(
-        "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT)", BigInteger
-    )
+    clock = literal_column("CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT)", BigInteger)
     key_counts = (1000,)
 
     def __init__(self, engine: Engine) -> None:
@@ -226,10 +224,7 @@ class MysqlDialect(Dialect):
         insert = mysql.insert(table).values(values)
         names = sorted((name for name in values if name != "key"), key="expires".__eq__)
         return insert.on_duplicate_key_update(
-            [
-                (name, func.if_(only_if, kept.get(name, insert.inserted[name]), table.c[name]))
-                for name in names
-            ]
+            [(name, func.if_(only_if, kept.get(name, insert.inserted[name]), table.c[name])) for name in names]
         )
 
     def classify(self, error: BaseException) -> Failure:
@@ -334,5 +329,3 @@ def descriptor_of(connection: Any) -> int:
         return int(connection.fileno())
     sock = getattr(connection, "_sock", None)  # PyMySQL
     return sock.fileno() if sock is not None else -1
-
-

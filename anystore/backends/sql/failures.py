@@ -75,7 +75,7 @@ class Failures:
                 "or raise pool_size or pool_timeout in backend_config"
             )
             self._raise(BackendError(message), error)
-        message = f"cannot connect to {self.uri}: {self._text(error)}; check that it is there, and the name and password"
+        message = f"cannot connect to {self.uri}: {self._text(error)}; check that it is there, and the login"
         self._raise(BackendError(message), error)
 
     def _text(self, error: BaseException) -> str:

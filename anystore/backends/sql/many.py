@@ -7,7 +7,7 @@ from itertools import islice
 
 from anystore.backends.sql.chunks import new_token
 from anystore.backends.sql.connections import Row, Transaction
-from anystore.backends.sql.statements import SMALL_BYTES
+from anystore.backends.sql.statements import PAGE
 from anystore.backends.sql.values import New, Values
 from anystore.errors import DoesNotExist, ForeignNameWarning
 from anystore.keys import Key, is_key
@@ -35,15 +35,15 @@ def list_rows(values: Values, prefix: str, after: Key | None, *, keys_only: bool
     while True:
         bounds = {"after": encode(position), "end": end, "now": values.connections.now()}
         page = values.connections.fetch(statement, bounds)
-        if not page:
-            break
         names = [decode(row[0]) for row in page]
-        is_clean = not _FOREIGN.search("\0".join(names)) and max(map(len, names)) <= _SHORT
+        is_clean = not _FOREIGN.search("\0".join(names)) and max(map(len, names), default=0) <= _SHORT
         for name, row in zip(names, page, strict=True):
             if is_clean or is_key(name):
                 yield (name, *row[1:])
             else:
                 foreign.append(name)
+        if len(page) < PAGE:
+            break
         position = names[-1]
     if foreign:
         warnings.warn(
@@ -82,7 +82,8 @@ def _large_values(values: Values, keys: list[Key], sizes: dict[str, int]) -> Ite
     decode = values.connections.dialect.decode_key
     position = 0
     while position < len(keys):
-        batch, total = [], 0
+        batch: list[Key] = []
+        total = 0
         while position < len(keys) and (not batch or total + sizes[keys[position]] <= _BATCH_BYTES):
             total += sizes[keys[position]]
             batch.append(keys[position])
@@ -134,7 +135,8 @@ def _put_batch(values: Values, batch: dict[Key, bytes], ttl: int | None) -> None
     def work(tx: Transaction) -> set[str]:
         clock = {"now": connections.now()}
         now = int(tx.fetch(sql.now, clock)[0][0])
-        shared = {"created": now, "updated": now, "version": version, "expires": None if ttl is None else now + ttl, **clock}
+        shared: dict[str, object] = {"created": now, "updated": now, "version": version, **clock}
+        shared["expires"] = None if ttl is None else now + ttl
         rows = [{"key": encode(key), "size": len(batch[key]), "value": batch[key], **shared} for key in keys]
         done = tx.change_each(sql.put_each, rows)
         if connections.dialect.counts_rows and done == len(keys):

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import URL
@@ -143,7 +143,7 @@ def engine_url(uri: StoreUri, options: Options) -> URL:
         options: Its options; their username and password replace the URI's.
 
     Returns:
-        The URL; a path of SQLite is absolute in it, so that it stays the same file wherever it is used.
+        The URL.
 
     Raises:
         InvalidUri: If the URI does not say which database.
@@ -161,11 +161,21 @@ def engine_url(uri: StoreUri, options: Options) -> URL:
     )
 
 
+def anchor(uri: StoreUri) -> StoreUri:
+    """Make the path of SQLite's file absolute, so that it is the same file wherever the store is used."""
+    name = uri.path[1:]
+    if not is_sqlite(uri) or uri.host or not name or name == ":memory:" or name.startswith("file:"):
+        return uri
+    return replace(uri, path="/" + os.path.abspath(name))  # noqa: PTH100 - resolves no symlink, as SQLite does not
+
+
 def _file_of(uri: StoreUri) -> str | None:
-    """Give the absolute path of SQLite's file; None is memory."""
+    """Give the path of SQLite's file; None is memory."""
     if uri.host or uri.port is not None:
         name = f"{uri.host}{uri.path}"
-        raise InvalidUri(f"{uri.masked} has a host; write 'sqlite:///{name}' for a file, with four '/' if it is absolute")
+        raise InvalidUri(
+            f"{uri.masked} has a host; write 'sqlite:///{name}' for a file, and four '/' if it is absolute"
+        )
     name = uri.path[1:]
     if uri.path == "/":
         raise InvalidUri(f"{uri.masked} names no file; write 'sqlite:///name.db', or 'sqlite://' for memory")
@@ -175,7 +185,7 @@ def _file_of(uri: StoreUri) -> str | None:
         if ":memory:" in name or uri.query.get("mode") == "memory":
             raise InvalidUri(f"{uri.masked} is memory by another name; write 'sqlite://'")
         return name
-    return os.path.abspath(name)  # noqa: PTH100 - resolves no symlink, as SQLite does not
+    return name
 
 
 def _database_of(uri: StoreUri) -> str | None:

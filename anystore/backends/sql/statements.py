@@ -131,7 +131,7 @@ class Statements:
         return self._compile(select(cast(self._dialect.clock, BigInteger)))
 
     def listing(self, *, bounded: bool, keys_only: bool) -> Statement:
-        """``key``, or ``key, size, updated, version, expires``, of the next rows behind ``after`` and before ``end``."""
+        """``key``, or ``key, size, updated, version, expires``, of the next rows from ``after`` to ``end``."""
         return self._cached(f"listing {bounded} {keys_only}", 0, lambda: self._listing(bounded, keys_only))
 
     def _listing(self, bounded: bool, keys_only: bool) -> Select[Any]:  # noqa: FBT001 - see listing
@@ -172,9 +172,7 @@ class Statements:
     def chunked_of(self, count: int) -> Statement:
         """``key`` of those of several rows that have chunks."""
         c = self._rows
-        return self._of_keys(
-            "chunked_of", count, lambda which: select(c.key).where(which, c.chunks.is_not(None))
-        )
+        return self._of_keys("chunked_of", count, lambda which: select(c.key).where(which, c.chunks.is_not(None)))
 
     # -- changing rows, one statement each -----------------------------------
 
@@ -186,7 +184,7 @@ class Statements:
     @cached_property
     def put_each(self) -> Statement:
         """Do the same for many rows, all of their columns given, and return nothing."""
-        given = {c.name: bindparam(c.name) for c in self._rows if c.name != "chunks"}
+        given: dict[str, Any] = {c.name: bindparam(c.name) for c in self._rows if c.name != "chunks"}
         return self._compile(self._dialect.upsert(self._tables.rows, given, self._kept, only_if=self._inline))
 
     @cached_property
@@ -208,7 +206,7 @@ class Statements:
         clock = self._dialect.clock
         # a time to live counts from now; an expiry that is copied is a point in time
         expires = func.coalesce(_number("expires"), clock + _number("ttl"))
-        given = {name: bindparam(name) for name in ("key", "size", "version", "value")}
+        given: dict[str, Any] = {name: bindparam(name) for name in ("key", "size", "version", "value")}
         return {**given, "created": clock, "updated": clock, "expires": expires}
 
     @property
@@ -239,9 +237,7 @@ class Statements:
 
     def delete_of(self, count: int) -> Statement:
         """Delete those of several rows that have no chunks."""
-        return self._of_keys(
-            "delete_of", count, lambda which: delete(self._tables.rows).where(which, self._inline)
-        )
+        return self._of_keys("delete_of", count, lambda which: delete(self._tables.rows).where(which, self._inline))
 
     @cached_property
     def delete_expired(self) -> Statement:
@@ -262,19 +258,19 @@ class Statements:
     @cached_property
     def insert_row(self) -> Statement:
         """Insert a row, all of its columns given."""
-        columns = {column.name: bindparam(column.name) for column in self._rows}
+        columns: dict[str, Any] = {column.name: bindparam(column.name) for column in self._rows}
         return self._compile(insert(self._tables.rows).values(columns))
 
     @cached_property
     def update_row(self) -> Statement:
         """Change every column of a row but the key."""
-        columns = {c.name: bindparam(c.name) for c in self._rows if c.name != "key"}
+        columns: dict[str, Any] = {c.name: bindparam(c.name) for c in self._rows if c.name != "key"}
         return self._compile(update(self._tables.rows).where(self._this).values(columns))
 
     @cached_property
     def rename_row(self) -> Statement:
         """Give the row ``key`` the key ``target``, and a new version."""
-        renamed = {"key": bindparam("target"), "version": bindparam("version")}
+        renamed: dict[str, Any] = {"key": bindparam("target"), "version": bindparam("version")}
         return self._compile(update(self._tables.rows).where(self._this).values(renamed))
 
     @cached_property
@@ -293,7 +289,7 @@ class Statements:
     @cached_property
     def insert_chunk(self) -> Statement:
         """Store a chunk."""
-        columns = {name: bindparam(name) for name in ("id", "start", "data")}
+        columns: dict[str, Any] = {name: bindparam(name) for name in ("id", "start", "data")}
         return self._compile(insert(self._tables.chunks).values(columns))
 
     @cached_property
@@ -333,9 +329,7 @@ class Statements:
     def delete_chunks(self) -> Statement:
         """Delete the chunks of an id that start before ``stop``."""
         c = self._chunks
-        return self._compile(
-            delete(self._tables.chunks).where(c.id == bindparam("id"), c.start < bindparam("stop"))
-        )
+        return self._compile(delete(self._tables.chunks).where(c.id == bindparam("id"), c.start < bindparam("stop")))
 
     @cached_property
     def last_start(self) -> Statement:
@@ -347,16 +341,14 @@ class Statements:
     def last_chunk(self) -> Statement:
         """``start, data`` of the last chunk of an id."""
         c = self._chunks
-        return self._compile(
-            select(c.start, c.data).where(c.id == bindparam("id")).order_by(c.start.desc()).limit(1)
-        )
+        return self._compile(select(c.start, c.data).where(c.id == bindparam("id")).order_by(c.start.desc()).limit(1))
 
     # -- ids of no row -------------------------------------------------------
 
     @cached_property
     def loosen(self) -> Statement:
         """Remember an id that no row names."""
-        columns = {"id": bindparam("id"), "since": self._dialect.clock, "doomed": bindparam("doomed")}
+        columns: dict[str, Any] = {"id": bindparam("id"), "since": self._dialect.clock, "doomed": bindparam("doomed")}
         return self._compile(insert(self._tables.loose).values(columns))
 
     @cached_property
@@ -409,9 +401,7 @@ class Statements:
         """How many keys a statement can be about."""
         return self._dialect.key_counts[-1]
 
-    def _of_keys(
-        self, name: str, count: int, make: Callable[[ColumnElement[bool]], Select[Any] | Delete]
-    ) -> Statement:
+    def _of_keys(self, name: str, count: int, make: Callable[[ColumnElement[bool]], Select[Any] | Delete]) -> Statement:
         return self._cached(name, count, lambda: make(self._dialect.key_in(self._rows.key, count)))
 
     def _cached(self, name: str, count: int, make: Callable[[], ClauseElement]) -> Statement:

@@ -68,9 +68,7 @@ class Values:
         chunk_size: Length of the longest value in a row.
     """
 
-    def __init__(
-        self, backend: Backend, connections: Connections, statements: Statements, *, chunk_size: int
-    ) -> None:
+    def __init__(self, backend: Backend, connections: Connections, statements: Statements, *, chunk_size: int) -> None:
         self._backend = backend
         self.connections = connections
         self.sql = statements
@@ -295,9 +293,7 @@ class Values:
     def copy(self, source: Key, target: Key) -> None:
         """Copy a value; long ones inside the database."""
         for _ in range(_COPY_ATTEMPTS):
-            rows = self.connections.fetch(
-                self.sql.opened, {"key": self.encode(source), "now": self.connections.now()}
-            )
+            rows = self.connections.fetch(self.sql.opened, {"key": self.encode(source), "now": self.connections.now()})
             if not rows:
                 raise self._backend.missing(source)
             size, _, _, expires, value, chunks = rows[0]

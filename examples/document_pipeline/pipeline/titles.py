@@ -17,6 +17,8 @@ HEAD_BYTES = 64 * 1024
 LONGEST_TITLE = 160
 MOST_EXPANDED_BYTES = 64 * 1024 * 1024
 
+_GZIP = b"\x1f\x8b"
+_PDF = b"%PDF-"
 # The possessive `*+` keeps a page of a thousand comments from taking for ever.
 _HTML = re.compile(r"(?:\s|<!--.*?-->|<\?.*?\?>)*+<(?:!doctype\s+html|html|head)\b", re.IGNORECASE | re.DOTALL)
 # Parsers take whatever they find, so a damaged file ends in nearly any error.
@@ -52,7 +54,7 @@ def read_title(store: Store, key: str) -> str:
     """
     with store.open(key, "rb") as file:
         try:
-            title = _title_of_gzip(file) if file.read(2) == b"\x1f\x8b" else _title_of(file)
+            title = _title_of_gzip(file) if file.read(2) == _GZIP else _title_of(file)
         except AnystoreError:
             # The store's own trouble is no property of the document, though it shares bases with the errors below.
             raise
@@ -64,16 +66,16 @@ def read_title(store: Store, key: str) -> str:
 def _title_of_gzip(file: IO[bytes]) -> str:
     file.seek(0)
     with gzip.open(file) as plain:
-        if not plain.peek(5).startswith(b"%PDF-"):
-            return _title_of(plain)
+        head = plain.read(HEAD_BYTES)
         # The title of a PDF is found from its end, so that all of it is needed.
-        return _title_of_pdf(io.BytesIO(plain.read(MOST_EXPANDED_BYTES)))
+        rest = plain.read(MOST_EXPANDED_BYTES) if head.startswith(_PDF) else b""
+    return _title_of(io.BytesIO(head + rest))
 
 
 def _title_of(file: IO[bytes]) -> str:
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    if head.startswith(b"%PDF-"):
+    if head.startswith(_PDF):
         return _title_of_pdf(file)
     if b"\0" in head:  # an image, an archive
         return ""

@@ -1,4 +1,4 @@
-"""The Redis backend beside redis-py alone, on one server, in one run: ``python -m tests.benchmarks.redis``.
+"""The Redis backend beside redis-py alone, on one server, in one run: ``python -m tests.benchmarks.redis_backend``.
 
 Nothing passes or fails here. Each pair of numbers is taken in turns, so that both see the same machine.
 """

@@ -1,0 +1,245 @@
+"""The directory of an archive: one version of it, in memory, never changed."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from anystore.backends.zip.records import (
+    Kind,
+    Record,
+    parse_directory,
+    parse_end,
+    starts_with_entry,
+    write_end,
+)
+from anystore.backends.zip.sources import Source
+from anystore.keys import Key, is_private, parent_folders
+
+_TAIL_BYTES = (1 << 16) + 1024
+_RESORTED = 16
+
+Stamp = tuple[int, int, int, int]
+"""What tells one version of an archive's file from another: device, inode, length and time of change."""
+
+
+NO_STAMP: Stamp = (0, 0, 0, 0)
+"""The stamp of no file."""
+
+
+class Foreign(NamedTuple):
+    """How many names in an archive are no keys, and one of them."""
+
+    count: int = 0
+    example: str = ""
+
+
+class Directory:
+    """What an archive holds.
+
+    Attributes:
+        source: The archive; None if there is none.
+        stamp: The version of its file.
+        records: The bytes of each value's record; parsed when they are asked for, since there may be very many.
+        folders: The records of folders, by name.
+        others: The records of what cannot be a value.
+        foreign: The names of these.
+        start: Where the directory is: behind the last value.
+        base: What offsets count from.
+        stub: How many bytes at the start belong to no entry.
+        live: How many bytes the entries take.
+        comment: The archive's comment.
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        stamp: Stamp = NO_STAMP,
+        *,
+        records: Mapping[str, bytes] | None = None,
+        folders: Mapping[str, bytes] | None = None,
+        others: tuple[bytes, ...] = (),
+        foreign: Foreign = Foreign(),  # noqa: B008 - a tuple
+        start: int = 0,
+        base: int = 0,
+        stub: int = 0,
+        live: int = 0,
+        comment: bytes = b"",
+        names: list[str] | None = None,
+    ) -> None:
+        self.source = source
+        self.stamp = stamp
+        self.records = records or {}
+        self.folders = folders or {}
+        self.others = others
+        self.foreign = foreign
+        self.start = start
+        self.base = base
+        self.stub = stub
+        self.live = live
+        self.comment = comment
+        self._names = names
+
+    @property
+    def names(self) -> list[str]:
+        """Every key, our own too, in byte order, which is the order of Python's texts."""
+        if self._names is None:
+            self._names = sorted(self.records)
+        return self._names
+
+    @property
+    def is_wasteful(self) -> bool:
+        """Tell whether more than half of the archive is of values that are gone."""
+        dead = self.start - self.stub - self.live
+        return dead > self.live and dead > _WORTHWHILE
+
+    def find(self, key: str) -> Record | None:
+        """Give the record of a value."""
+        raw = self.records.get(key)
+        return None if raw is None else Record.parse(raw)
+
+    def below(self, prefix: str, after: Key | None) -> Iterator[str]:
+        """Give the keys below a prefix, behind another key, in order."""
+        names = self.names
+        begin = bisect_left(names, prefix) if prefix else 0
+        if after is not None:
+            begin = max(begin, bisect_right(names, after))
+        for place in range(begin, len(names)):
+            name = names[place]
+            if not name.startswith(prefix):
+                return
+            if not is_private(name):
+                yield name
+
+    def conflict(self, key: str) -> str | None:
+        """Give a key that cannot stand beside this one."""
+        for folder in parent_folders(key):
+            if folder in self.records:
+                return folder
+        place = bisect_left(self.names, key + "/")
+        if place < len(self.names) and self.names[place].startswith(key + "/"):
+            return self.names[place]
+        return None
+
+    def changed(self, added: Iterable[tuple[str, Record]], removed: Iterable[str], *, start: int) -> "Directory":
+        """Make the directory after a change.
+
+        Args:
+            added: The new values; a later one of the same key replaces an earlier one.
+            removed: The keys that are gone.
+            start: Where the directory will be.
+        """
+        records = dict(self.records)
+        folders, live = self.folders, self.live
+        new, gone = set(), set()
+        for key in removed:
+            live -= _extent(records.pop(key, None))
+            gone.add(key)
+        for key, record in added:
+            old = records.pop(key, None)
+            if old is None:
+                new.add(key)
+                folders = _without_folder(folders, key)
+            live += record.extent - _extent(old)
+            records[key] = record.central()
+        return Directory(
+            self.source,
+            records=records,
+            folders=folders,
+            others=self.others,
+            foreign=self.foreign,
+            start=start,
+            base=self.base,
+            stub=self.stub,
+            live=live,
+            comment=self.comment,
+            names=self._names_after(new, gone),
+        )
+
+    def _names_after(self, new: set[str], gone: set[str]) -> list[str] | None:
+        """Keep the names in order, where that is cheaper than to sort all of them again."""
+        if self._names is None or len(new) + len(gone) > _RESORTED:
+            return None
+        if not new and not gone:
+            return self._names
+        names = self._names.copy()
+        for name in gone:
+            del names[bisect_left(names, name)]
+        for name in new:
+            insort(names, name)
+        return names
+
+    def raw_records(self) -> Iterator[bytes]:
+        """Give the bytes of every record."""
+        yield from self.folders.values()
+        yield from self.others
+        yield from self.records.values()
+
+    def to_bytes(self) -> bytes:
+        """Write the directory and the end of the archive."""
+        data = b"".join(self.raw_records())
+        count = len(self.folders) + len(self.others) + len(self.records)
+        return data + write_end(count, len(data), self.start - self.base, self.comment)
+
+
+# Below this it is not worth while to write another file.
+_WORTHWHILE = 4096
+
+
+def read_directory(source: Source, stamp: Stamp) -> Directory:
+    """Read the directory of an archive; an empty file is an archive without entries.
+
+    Raises:
+        Malformed: If the file is no archive.
+        Shortened: If it is cut meanwhile.
+    """
+    if not source.size:
+        return Directory(source, stamp)
+    tail_start = max(source.size - _TAIL_BYTES, 0)
+    tail = source.read(tail_start, source.size)
+    end = parse_end(tail, source.size)
+    if end.start >= tail_start:
+        data = tail[end.start - tail_start : end.start - tail_start + end.size]
+    else:
+        data = source.read(end.start, end.start + end.size)
+    records: dict[str, bytes] = {}
+    folders: dict[str, bytes] = {}
+    others: list[bytes] = []
+    names: list[str] = []
+    first, live = end.start - end.base, 0
+    for record, raw in parse_directory(data):
+        first = min(first, record.offset)
+        live += record.extent
+        kind = record.kind
+        if kind is Kind.VALUE:
+            live -= _extent(records.pop(record.text or "", None))  # of several entries of one name the last counts
+            records[record.text or ""] = raw
+        elif kind is Kind.FOLDER:
+            folders[record.text or ""] = raw
+        else:
+            others.append(raw)
+            names.append(ascii(record.text or record.name))
+    stub = 0 if starts_with_entry(source.read(0, min(4, source.size))) else first + end.base
+    return Directory(
+        source,
+        stamp,
+        records=records,
+        folders=folders,
+        others=tuple(others),
+        foreign=Foreign(len(names), names[0]) if names else Foreign(),
+        start=end.start,
+        base=end.base,
+        stub=stub,
+        live=live,
+        comment=end.comment,
+    )
+
+
+def _extent(raw: bytes | None) -> int:
+    return 0 if raw is None else Record.parse(raw).extent
+
+
+def _without_folder(folders: Mapping[str, bytes], key: str) -> Mapping[str, bytes]:
+    """Drop the empty folders that stand where a value is to be."""
+    if not any(name.startswith(key + "/") for name in folders):
+        return folders
+    return {name: raw for name, raw in folders.items() if not name.startswith(key + "/")}

@@ -1,0 +1,123 @@
+"""An archive as bytes at positions: a file, or a value of another store."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from anystore.backend import CHUNK_BYTES, Reader
+
+
+class Shortened(Exception):
+    """The archive ends before what was to be read: another program has cut it."""
+
+
+class Source(ABC):
+    """The bytes of one version of an archive.
+
+    Attributes:
+        size: How many there are.
+    """
+
+    size: int
+
+    @abstractmethod
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        """Read a part, piece by piece.
+
+        Raises:
+            Shortened: If the archive ends before.
+        """
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Read a part at once.
+
+        Raises:
+            Shortened: If the archive ends before.
+        """
+        return b"".join(self.pieces(start, stop))
+
+
+class FileSource(Source):
+    """An open file, which stays with its bytes whatever happens to its name."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over a file descriptor."""
+        self.descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        while start < stop:
+            piece = os.pread(self.descriptor, min(CHUNK_BYTES, stop - start), start)
+            if not piece:
+                raise Shortened
+            start += len(piece)
+            yield piece
+
+    def read(self, start: int, stop: int) -> bytes:
+        data = os.pread(self.descriptor, stop - start, start) if start < stop else b""
+        if len(data) < stop - start:  # the kernel hands out at most 2 GiB at once
+            data = b"".join((data, *self.pieces(start + len(data), stop)))
+        return data
+
+    def __del__(self) -> None:
+        """Close the file when nobody reads from it any more."""
+        if hasattr(self, "size"):
+            os.close(self.descriptor)
+
+
+class OverlaidSource(Source):
+    """A file whose end is what a journal has kept of it."""
+
+    def __init__(self, below: Source, start: int, tail: bytes) -> None:
+        """Put the tail over all that stands behind ``start``."""
+        self._below = below
+        self._start = start
+        self._tail = tail
+        self.size = start + len(tail)
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        yield from self._below.pieces(start, min(stop, self._start))
+        behind = self._tail[max(start - self._start, 0) : max(stop - self._start, 0)]
+        if behind:
+            yield behind
+
+
+class ReaderSource(Source):
+    """A value of another store, read in parts.
+
+    A little more is read than was asked for, and kept: a small value comes in one
+    round trip together with its header.
+    """
+
+    _AHEAD = 1 << 16
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        """Take over a reader."""
+        self.reader = reader
+        self.size = size
+        self._kept = (0, b"")
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes]:
+        begin, kept = self._kept
+        if begin <= start < begin + len(kept):
+            piece = kept[start - begin : stop - begin]
+            start += len(piece)
+            yield piece
+        position = start
+        for piece in self.reader.read(start, stop) if start < stop else ():
+            position += len(piece)
+            yield piece
+        if position < stop:
+            raise Shortened
+
+    def read(self, start: int, stop: int) -> bytes:
+        begin, kept = self._kept
+        if not (begin <= start and stop <= begin + len(kept)) and stop - start < self._AHEAD:
+            end = min(start + self._AHEAD, self.size)
+            kept = b"".join(self.reader.read(start, end))
+            if len(kept) < end - start:
+                raise Shortened
+            self._kept = begin, kept = start, kept
+        if begin <= start and stop <= begin + len(kept):
+            return kept[start - begin : stop - begin]
+        return super().read(start, stop)

