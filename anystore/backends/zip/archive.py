@@ -12,7 +12,7 @@ from anystore.backends.zip.journal import Kept, read_journal
 from anystore.backends.zip.locking import lock, release, unlock
 from anystore.backends.zip.records import Malformed
 from anystore.backends.zip.sources import FileSource, OverlaidSource, Shortened, Source
-from anystore.errors import BackendError, ReadOnlyError
+from anystore.errors import AnystoreError, BackendError, ReadOnlyError
 
 _JOURNAL = ".anystore-journal"
 _REPLACEMENT = ".anystore-replacement"
@@ -53,6 +53,8 @@ class Archive:
         try:
             stamp = stamp_of(os.stat(self.path))
             return known if known.stamp == stamp else self._read_again()
+        except AnystoreError:
+            raise
         except FileNotFoundError:
             return Directory()
         except OSError as error:
@@ -94,7 +96,8 @@ class Archive:
         stamp = stamp_of(os.fstat(descriptor))
         if known.stamp == stamp:
             return known
-        return self._parse(FileSource(os.open(self.path, _READ_FLAGS)), stamp)
+        self._known = self._parse(FileSource(os.open(self.path, _READ_FLAGS)), stamp)
+        return self._known
 
     def _read_again(self) -> Directory:
         descriptor = lock(self.path, _READ_FLAGS, shared=True)
@@ -109,8 +112,7 @@ class Archive:
             unlock(descriptor)
         try:
             with self.locked() as locked:
-                self._known = self.directory_of(locked)
-                return self._known
+                return self.directory_of(locked)
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 raise

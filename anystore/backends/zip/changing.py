@@ -7,18 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from anystore.backend import CHUNK_BYTES
 from anystore.backends.zip.archive import Archive, stamp_of
 from anystore.backends.zip.directory import Directory
 from anystore.backends.zip.journal import Kept, fingerprint, write_all, write_journal
-from anystore.backends.zip.records import (
-    LOCAL_BYTES,
-    Malformed,
-    Record,
-    local_header_size,
-    write_end,
-)
-from anystore.backends.zip.sources import FileSource, Shortened
+from anystore.backends.zip.records import Malformed, Record, write_end
+from anystore.backends.zip.sources import FileSource, Shortened, value_start
 from anystore.errors import AlreadyExists, AnystoreError, BackendError, KeyConflict, VersionMismatch
 from anystore.keys import Key
 
@@ -179,7 +172,7 @@ def _copy_living(source: FileSource, old: Directory, target: int) -> Directory:
     base = min(old.base, old.stub)
     for raw in sorted(old.raw_records(), key=lambda raw: Record.parse(raw).offset):
         record = Record.parse(raw)
-        begin = data_start(source, record, old.base)
+        begin = value_start(source, record, old.base)
         # the sizes may have stood behind the value, which is not copied
         record = record.without_descriptor()._replace(offset=position - base)
         position = write_all(target, record.local(), position)
@@ -189,8 +182,7 @@ def _copy_living(source: FileSource, old: Directory, target: int) -> Directory:
     new = Directory(
         records={key: moved[raw] for key, raw in old.records.items()},
         folders={name: moved[raw] for name, raw in old.folders.items()},
-        others=tuple(moved[raw] for raw in old.others),
-        foreign=old.foreign,
+        others=tuple(other._replace(raw=moved[other.raw]) for other in old.others),
         start=position,
         base=base,
         stub=old.stub,

@@ -17,6 +17,7 @@ from anystore.keys import Key, is_private, parent_folders
 
 _TAIL_BYTES = (1 << 16) + 1024
 _RESORTED = 16
+_WORTHWHILE = 4096  # below this a new file would gain nothing
 
 Stamp = tuple[int, int, int, int]
 """What tells one version of an archive's file from another: device, inode, length and time of change."""
@@ -26,11 +27,16 @@ NO_STAMP: Stamp = (0, 0, 0, 0)
 """The stamp of no file."""
 
 
-class Foreign(NamedTuple):
-    """How many names in an archive are no keys, and one of them."""
+class Other(NamedTuple):
+    """An entry that is no value.
 
-    count: int = 0
-    example: str = ""
+    Attributes:
+        name: Its name, or the bytes of it that are no UTF-8.
+        raw: The bytes of its record.
+    """
+
+    name: str | bytes
+    raw: bytes
 
 
 class Directory:
@@ -41,8 +47,7 @@ class Directory:
         stamp: The version of its file.
         records: The bytes of each value's record; parsed when they are asked for, since there may be very many.
         folders: The records of folders, by name.
-        others: The records of what cannot be a value.
-        foreign: The names of these.
+        others: What cannot be a value.
         start: Where the directory is: behind the last value.
         base: What offsets count from.
         stub: How many bytes at the start belong to no entry.
@@ -57,8 +62,7 @@ class Directory:
         *,
         records: Mapping[str, bytes] | None = None,
         folders: Mapping[str, bytes] | None = None,
-        others: tuple[bytes, ...] = (),
-        foreign: Foreign = Foreign(),  # noqa: B008 - a tuple
+        others: tuple[Other, ...] = (),
         start: int = 0,
         base: int = 0,
         stub: int = 0,
@@ -71,7 +75,6 @@ class Directory:
         self.records = records or {}
         self.folders = folders or {}
         self.others = others
-        self.foreign = foreign
         self.start = start
         self.base = base
         self.stub = stub
@@ -129,7 +132,7 @@ class Directory:
             start: Where the directory will be.
         """
         records = dict(self.records)
-        folders, live = self.folders, self.live
+        folders, others, live = self.folders, self.others, self.live
         new, gone = set(), set()
         for key in removed:
             live -= _extent(records.pop(key, None))
@@ -139,14 +142,14 @@ class Directory:
             if old is None:
                 new.add(key)
                 folders = _without_folder(folders, key)
+                others = tuple(other for other in others if other.name != key) if others else ()
             live += record.extent - _extent(old)
             records[key] = record.central()
         return Directory(
             self.source,
             records=records,
             folders=folders,
-            others=self.others,
-            foreign=self.foreign,
+            others=others,
             start=start,
             base=self.base,
             stub=self.stub,
@@ -171,7 +174,7 @@ class Directory:
     def raw_records(self) -> Iterator[bytes]:
         """Give the bytes of every record."""
         yield from self.folders.values()
-        yield from self.others
+        yield from (other.raw for other in self.others)
         yield from self.records.values()
 
     def to_bytes(self) -> bytes:
@@ -179,10 +182,6 @@ class Directory:
         data = b"".join(self.raw_records())
         count = len(self.folders) + len(self.others) + len(self.records)
         return data + write_end(count, len(data), self.start - self.base, self.comment)
-
-
-# Below this it is not worth while to write another file.
-_WORTHWHILE = 4096
 
 
 def read_directory(source: Source, stamp: Stamp) -> Directory:
@@ -203,8 +202,7 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
         data = source.read(end.start, end.start + end.size)
     records: dict[str, bytes] = {}
     folders: dict[str, bytes] = {}
-    others: list[bytes] = []
-    names: list[str] = []
+    others: list[Other] = []
     first, live = end.start - end.base, 0
     for record, raw in parse_directory(data):
         first = min(first, record.offset)
@@ -216,8 +214,7 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
         elif kind is Kind.FOLDER:
             folders[record.text or ""] = raw
         else:
-            others.append(raw)
-            names.append(ascii(record.text or record.name))
+            others.append(Other(record.text or record.name, raw))
     stub = 0 if starts_with_entry(source.read(0, min(4, source.size))) else first + end.base
     return Directory(
         source,
@@ -225,7 +222,6 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
         records=records,
         folders=folders,
         others=tuple(others),
-        foreign=Foreign(len(names), names[0]) if names else Foreign(),
         start=end.start,
         base=end.base,
         stub=stub,

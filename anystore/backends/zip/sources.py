@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from anystore.backend import CHUNK_BYTES, Reader
+from anystore.backends.zip.records import LOCAL_BYTES, Malformed, Record, local_header_size
 
 
 class Shortened(Exception):
@@ -121,3 +122,23 @@ class ReaderSource(Source):
         if begin <= start and stop <= begin + len(kept):
             return kept[start - begin : stop - begin]
         return super().read(start, stop)
+
+
+def value_start(source: Source, record: Record, base: int) -> int:
+    """Find the first byte of a value as it is stored.
+
+    Args:
+        source: The archive.
+        record: What the directory says of the value.
+        base: What its offset counts from.
+
+    Raises:
+        Malformed: If there is another entry, or none, in this place.
+        Shortened: If the archive ends before.
+    """
+    begin = base + record.offset
+    header = source.read(begin, begin + LOCAL_BYTES + len(record.name))
+    size = local_header_size(header)
+    if header[LOCAL_BYTES:] != record.name:
+        raise Malformed("its header has another name than the directory")
+    return begin + size
