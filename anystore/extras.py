@@ -16,6 +16,7 @@ _EXTRA_OF_LIBRARY = {
     "lxml": "http",
     "pyarrow": "arrow",
     "pycurl": "http",
+    "redis": "redis",
     "rich": "cli",
     "selectolax": "http",
     "typer": "cli",

@@ -231,6 +231,10 @@ class AppendWriter(Writer):
         except DoesNotExist:
             reader = None
         version = reader.entry.version if reader else None
+        if reader and version is None:  # there is nothing to tell another writer by
+            reader.close()
+            self._backend.append(self._key, self._spool.read())
+            return True
         try:
             with self._backend.writer(self._key, create=reader is None, version=version) as writer:
                 for piece in reader.read() if reader else ():

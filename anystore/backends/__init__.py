@@ -12,6 +12,13 @@ _MODULE_OF_SCHEME = {
     "http": "http",
     "https": "http",
     "memory": "memory",
+    "redis": "redis",
+    "redis+cluster": "redis",
+    "rediss": "redis",
+    "rediss+cluster": "redis",
+    "unix": "redis",
+    "valkey": "redis",
+    "valkeys": "redis",
 }
 _FALLBACK = "fsspec"
 

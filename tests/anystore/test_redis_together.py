@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from anystore import Store, get_store
 from anystore.backends.redis import from_uri
-from anystore.errors import BackendError, VersionMismatch
+from anystore.errors import BackendError, InvalidUri, VersionMismatch
 from anystore.testing.ground import at_once
 from anystore.uris import parse_uri
 from tests.redis_servers import own_server, redis_server, valkey_server
@@ -21,6 +22,7 @@ __all__ = ["own_server", "redis_server", "valkey_server"]
 LONG = 3 << 20
 OPEN = """
 import sys
+from anystore import Store, get_store
 from anystore.backends.redis import from_uri
 from anystore.errors import DoesNotExist, VersionMismatch
 from anystore.uris import parse_uri
@@ -201,3 +203,33 @@ def _work_as_child(backend, pieces, reader):
     except BaseException:  # noqa: BLE001 - the parent sees the code
         return 5
     return 0
+
+
+def test_long_appends_to_a_long_value_lose_nothing(backend):
+    """A value of over 1 MiB has no version here, so that a rewrite could not be bound to one."""
+    store = Store(backend, serialization_mode="raw")
+    store.put("log", b"0" * (2 << 20))
+
+    def append(number):
+        with store.open("log", "ab") as file:
+            file.write(b"%d" % number * (9 << 20))
+
+    threads = [threading.Thread(target=append, args=(number,)) for number in range(1, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.info("log").size == 29 << 20
+
+
+def test_a_store_by_its_uri_and_its_lock(uri):
+    store = get_store(uri)
+    store.put("a/b", [1], ttl=60)
+    assert get_store(uri).get("a/b") == [1]
+    with store.lock("job", ttl=5) as first:
+        assert not get_store(uri).lock("job", ttl=5).acquire(timeout=0)
+    with store.lock("job", ttl=5) as second:
+        assert second.token == first.token + 1
+    assert list(store.iterate_keys()) == ["a/b"]
+    with pytest.raises(InvalidUri):
+        get_store(uri.replace("redis://", "redis+cluster://"))

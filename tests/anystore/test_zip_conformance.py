@@ -2,12 +2,19 @@
 
 import os
 import zipfile
+from uuid import uuid4
 
 import pytest
 
+from anystore.backends import open_backend
+from anystore.backends.local import LocalBackend
 from anystore.backends.zip import from_uri
+from anystore.backends.zip.remote import RemoteZipBackend
+from anystore.backends.zip.remote import from_uri as remote_from_uri
+from anystore.keys import parse_key
 from anystore.testing import BackendSuite
 from anystore.uris import parse_uri
+from tests.servers import nginx
 
 
 class InArchive(BackendSuite):
@@ -55,3 +62,50 @@ class TestZipBzip2(InArchive):
     @pytest.fixture
     def backend(self, tmp_path):
         return from_uri(parse_uri(self.archive(tmp_path)), {"compression": "bzip2", "durable": True})
+
+
+class Remote(InArchive):
+    """An archive that others write, read through another backend; every change has a time of its own."""
+
+    def arrange(self, path):
+        self.path = str(path)
+        self.time = 1_600_000_000
+        with zipfile.ZipFile(self.path, "w"):
+            pass
+
+    def _tick(self):
+        self.time += 1
+        os.utime(self.path, (self.time, self.time))
+
+    def place(self, backend, key, data):
+        super().place(backend, key, data)
+        self._tick()
+
+    def remove(self, backend, key):
+        super().remove(backend, key)
+        self._tick()
+
+
+class TestZipBehindNginx(Remote):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory):
+        with nginx(tmp_path_factory.mktemp("nginx")) as server:
+            yield server
+
+    @pytest.fixture
+    def backend(self, server):
+        folder = uuid4().hex
+        (server.root / folder).mkdir()
+        self.arrange(server.root / folder / "100% of it.zip")
+        uri = parse_uri(f"zip+{server.url}{folder}/100%25%20of%20it.zip")
+        backend = remote_from_uri(uri, {}, open_inner=open_backend)
+        yield backend
+        backend.close()
+
+
+class TestZipInAnotherStore(Remote):
+    @pytest.fixture
+    def backend(self, tmp_path):
+        self.arrange(tmp_path / "values.zip")
+        return RemoteZipBackend(LocalBackend(str(tmp_path)), parse_key("values.zip"))

@@ -3,18 +3,21 @@
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from anystore.backend import Entry, Feature, Writer, bool_option, check_options
+from anystore.backends.zip.addresses import local_path, split_folder
 from anystore.backends.zip.archive import Archive
 from anystore.backends.zip.changing import Addition, changing
 from anystore.backends.zip.compression import METHODS
 from anystore.backends.zip.directory import Directory
 from anystore.backends.zip.values import ZipWriter, copy_value, pack_value, put_batch
 from anystore.backends.zip.view import ZipView
-from anystore.errors import InvalidOption, InvalidUri
+from anystore.errors import InvalidOption
 from anystore.keys import Key
 from anystore.uris import StoreUri
+
+__all__ = ["ZipBackend", "from_uri", "split_folder"]
 
 
 def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "ZipBackend":
@@ -36,21 +39,7 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "ZipBackend":
     if compression not in METHODS:
         choices = ", ".join(map(repr, METHODS))
         raise InvalidOption(f"{uri.masked}: the option 'compression' is one of {choices}, not {compression!r}")
-    path = archive_path(uri)
-    return ZipBackend(path, compression=compression, durable=bool_option(config, "durable", uri=uri.masked))
-
-
-def archive_path(uri: StoreUri) -> str:
-    """Give the path of the archive that a URI names.
-
-    Raises:
-        InvalidUri: If it names no file of this machine.
-    """
-    if uri.text.startswith(uri.path) or "://" not in uri.text:
-        return uri.path
-    if uri.host not in ("", "localhost") or len(uri.path) < 2 or uri.username is not None or uri.query:  # noqa: PLR2004
-        raise InvalidUri(f"{uri.masked} does not name a file of this machine: write 'zip:///folder/name.zip'")
-    return unquote(uri.path)
+    return ZipBackend(local_path(uri), compression=compression, durable=bool_option(config, "durable", uri=uri.masked))
 
 
 class ZipBackend(ZipView):

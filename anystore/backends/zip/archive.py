@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from anystore.backends.zip.directory import NO_STAMP, Directory, Stamp, read_directory
-from anystore.backends.zip.journal import Kept, read_journal
+from anystore.backends.zip.journal import read_journal
 from anystore.backends.zip.locking import lock, release, unlock
 from anystore.backends.zip.records import Malformed
 from anystore.backends.zip.sources import FileSource, OverlaidSource, Shortened, Source
@@ -101,7 +101,7 @@ class Archive:
 
     def _read_again(self) -> Directory:
         descriptor = lock(self.path, _READ_FLAGS, shared=True)
-        source = FileSource(descriptor)
+        source: Source = FileSource(descriptor)
         try:
             self._check_is_file(descriptor)
             if not os.path.exists(self.journal_path):

@@ -68,19 +68,21 @@ def _inflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Engine(Protocol):
-    eof: bool
-    needs_input: bool
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
 def _run(engine: _Engine, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
-        if engine.eof:
-            return
-        yield engine.decompress(piece, CHUNK_BYTES)
-        while not (engine.eof or engine.needs_input):
-            yield engine.decompress(b"", CHUNK_BYTES)
+        rest = piece
+        while not engine.eof and (rest or not engine.needs_input):
+            yield engine.decompress(rest, CHUNK_BYTES)
+            rest = b""
 
 
 def _bunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:

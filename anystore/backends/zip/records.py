@@ -318,7 +318,8 @@ def local_header_size(header: bytes) -> int:
     """
     if len(header) < LOCAL_BYTES or not header.startswith(_LOCAL_SIGN):
         raise Malformed("its header is damaged")
-    return LOCAL_BYTES + sum(unpack_from("<2H", header, LOCAL_BYTES - 4))
+    name_size, extra_size = _LOCAL.unpack_from(header)[-2:]
+    return LOCAL_BYTES + int(name_size) + int(extra_size)
 
 
 def starts_with_entry(head: bytes) -> bool:

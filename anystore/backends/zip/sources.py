@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from anystore.backend import CHUNK_BYTES, Reader
 from anystore.backends.zip.records import LOCAL_BYTES, Malformed, Record, local_header_size
 
+_AHEAD_BYTES = 1 << 16
+_KEPT_BYTES = 4 << 20
+
 
 class Shortened(Exception):
     """The archive ends before what was to be read: another program has cut it."""
@@ -90,8 +93,6 @@ class ReaderSource(Source):
     round trip together with its header.
     """
 
-    _AHEAD = 1 << 16
-
     def __init__(self, reader: Reader, size: int) -> None:
         """Take over a reader."""
         self.reader = reader
@@ -113,15 +114,19 @@ class ReaderSource(Source):
 
     def read(self, start: int, stop: int) -> bytes:
         begin, kept = self._kept
-        if not (begin <= start and stop <= begin + len(kept)) and stop - start < self._AHEAD:
-            end = min(start + self._AHEAD, self.size)
-            kept = b"".join(self.reader.read(start, end))
-            if len(kept) < end - start:
-                raise Shortened
-            self._kept = begin, kept = start, kept
         if begin <= start and stop <= begin + len(kept):
             return kept[start - begin : stop - begin]
-        return super().read(start, stop)
+        end = max(stop, min(start + _AHEAD_BYTES, self.size))
+        data = b"".join(self.reader.read(start, end))
+        if len(data) < stop - start:
+            raise Shortened
+        if len(data) <= _KEPT_BYTES:
+            self._kept = start, data
+        return data[: stop - start]
+
+    def __del__(self) -> None:
+        """Let the version go when nobody reads from it any more."""
+        self.reader.close()
 
 
 def value_start(source: Source, record: Record, base: int) -> int:

@@ -185,7 +185,8 @@ class Spool:
                 # beside the archive there is room, or else the value cannot be added anyway
                 os.makedirs(self._archive.folder, exist_ok=True)
                 # without a buffer, which a forked child would write out once more
-                self._file = cast("IO[bytes]", SpooledTemporaryFile(_SPOOL_BYTES, buffering=0, dir=self._archive.folder))
+                file = SpooledTemporaryFile(_SPOOL_BYTES, buffering=0, dir=self._archive.folder)  # noqa: SIM115
+                self._file = cast("IO[bytes]", file)
             while rest and self._file is not None:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
