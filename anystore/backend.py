@@ -160,9 +160,12 @@ class Backend(ABC):
 
     Attributes:
         uri: Where it is, with secrets masked; for messages.
+        shareable: Whether stores of the same URI and configuration may use one backend; not where
+            the values end with it.
     """
 
     uri: str = ""
+    shareable: bool = True
 
     @property
     def features(self) -> Feature:

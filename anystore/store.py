@@ -19,7 +19,6 @@ from anystore.extras import load
 from anystore.keys import Key, Selection, parse_key, parse_prefix
 from anystore.settings import Settings, read_default_settings, read_settings
 from anystore.streams import TextWriter, ValueWriter, iterate_lines, open_value
-from anystore.uris import parse_uri
 
 Ttl = float | timedelta
 BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
@@ -72,7 +71,7 @@ def get_store(
     """
     settings = read_default_settings() if uri is None else read_settings()
     config = settings.backend_config if backend_config is None else backend_config
-    backend = open_backend(parse_uri(settings.uri if uri is None else uri), config)
+    backend = open_backend(settings.uri if uri is None else uri, config)
     if settings.readonly if readonly is None and uri is None else readonly:
         backend = load("anystore.backends.wrap").ReadonlyBackend(backend)
     return Store(

@@ -1,11 +1,14 @@
-"""The table of schemes: which file opens which URI."""
+"""The table of schemes: which file opens which URI, and one backend for all who open the same."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Hashable, Mapping
+from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from anystore.backend import Backend
 from anystore.extras import load
-from anystore.uris import StoreUri
+from anystore.uris import StoreUri, parse_uri
 
 _MODULE_OF_SCHEME = {
     "file": "local",
@@ -22,21 +25,68 @@ _MODULE_OF_SCHEME = {
 }
 _FALLBACK = "fsspec"
 
+# Weakly, so that connections end with the last store that uses them.
+_OPEN: "WeakValueDictionary[Hashable, Backend]" = WeakValueDictionary()
 
-def open_backend(uri: StoreUri, config: Mapping[str, Any]) -> Backend:
-    """Make the backend that a URI names; nothing is connected yet.
+
+def open_backend(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Backend:
+    """Make the backend that a URI names, or give the one that is in use; nothing is connected yet.
 
     Args:
-        uri: The store's URI; ``fsspec+NAME://`` asks for fsspec's own filesystem.
+        uri: The store's URI or path; ``fsspec+NAME://`` asks for fsspec's own filesystem.
         config: Options of the backend; an unknown one is refused.
 
     Returns:
-        The backend.
+        The backend. Two configurations, two folders to start from, or two environments that
+        the backend would read differently never share one.
 
     Raises:
-        InvalidUri: If the URI or an option is not what the backend takes.
+        InvalidUri: If the URI is not what the backend takes.
+        InvalidOption: If an option is not what the backend takes.
         MissingExtra: If the library that the scheme needs is not installed.
     """
-    name = _MODULE_OF_SCHEME.get(uri.scheme, _FALLBACK)
-    backend: Backend = load(f"anystore.backends.{name}").from_uri(uri, config)
+    identity = _identity(uri, config)
+    backend = None if identity is None else _OPEN.get(identity)
+    if backend is None:
+        parsed = parse_uri(uri)
+        made: Backend = _module_of(parsed).from_uri(parsed, config)
+        backend = made
+        if identity is not None and made.shareable:
+            backend = _OPEN.setdefault(identity, made)
     return backend
+
+
+def _module_of(uri: StoreUri) -> ModuleType:
+    name = _MODULE_OF_SCHEME.get(uri.scheme, _FALLBACK)
+    return load(f"anystore.backends.{name}")
+
+
+def _identity(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Hashable | None:
+    """Give what makes a backend another one; None for what cannot be compared."""
+    text = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
+    if not isinstance(text, str) or text.startswith("~"):
+        return None
+    try:
+        frozen = _frozen(config) if config else ()
+        hash(frozen)
+        folder = os.getcwd()
+    except (TypeError, OSError):
+        return None
+    return (text, isinstance(uri, str), folder, os.getpid(), frozen, _environment(text))
+
+
+def _frozen(value: Any) -> Hashable:
+    """Turn an option into something to compare by, types included: 1 is not True."""
+    if isinstance(value, Mapping):
+        return ("mapping", *sorted((str(name), _frozen(item)) for name, item in value.items()))
+    if isinstance(value, list | tuple):
+        return ("sequence", *map(_frozen, value))
+    return (type(value).__name__, value)
+
+
+def _environment(text: str) -> Hashable:
+    """Give the variables that a backend reads when it is made."""
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme in _MODULE_OF_SCHEME:
+        return ()
+    return tuple(os.environ.items())  # whatever fsspec's filesystems read

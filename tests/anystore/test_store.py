@@ -520,3 +520,22 @@ def test_a_file_uri_is_percent_decoded_and_a_path_is_not(tmp_path):
     assert (tmp_path / "a b" / "k").read_text() == "1"
     get_store(tmp_path / "a%20c").put("k", 1)
     assert (tmp_path / "a%20c" / "k").exists()
+
+
+def test_stores_of_one_uri_share_a_backend_and_of_another_configuration_do_not(tmp_path, monkeypatch):
+    first = get_store(tmp_path)
+    assert get_store(tmp_path).backend is first.backend
+    assert get_store(str(tmp_path)).backend.uri == first.uri
+    assert get_store(tmp_path, backend_config={"durable": True}).backend is not first.backend
+    assert get_store(tmp_path, serialization_mode="raw").get("x", raise_on_nonexist=False) is None
+    first.put("x", 1)
+    assert get_store(tmp_path).get("x") == 1  # the mode of another store is its own
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    here = get_store("data")
+    monkeypatch.chdir(tmp_path / "b")
+    assert get_store("data").uri != here.uri
+    for config in ({"durable": 1}, {"durable": [True]}, {"durable": {"a": {1}}}):
+        with pytest.raises(InvalidOption):
+            get_store(tmp_path, backend_config=config)

@@ -112,7 +112,14 @@ class Connections(ABC):
 
     def _prepare(self, connection: Any, _record: Any) -> None:
         options = self._options
-        prepare_connection(self._engine.dialect, connection, durable=options.durable, busy_timeout=options.busy_timeout)
+        given = {**self._engine.url.query, **options.engine_kwargs.get("connect_args", {})}
+        prepare_connection(
+            self._engine.dialect,
+            connection,
+            durable=options.durable,
+            busy_timeout=options.busy_timeout,
+            read_timeout=float(given["read_timeout"]) if "read_timeout" in given else None,
+        )
 
     def _make_tables(self, tables: Tables) -> None:
         """Make the tables that are not there; other processes may be doing the same."""

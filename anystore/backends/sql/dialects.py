@@ -258,12 +258,13 @@ def dialect_of(engine: Engine) -> Dialect:
 
 
 _CONNECT_TIMEOUTS = {
-    "psycopg": "connect_timeout",
-    "psycopg2": "connect_timeout",
-    "pg8000": "timeout",
-    "pymysql": "connect_timeout",
-    "mysqldb": "connect_timeout",
-    "mysqlconnector": "connection_timeout",
+    "psycopg": ("connect_timeout",),
+    "psycopg2": ("connect_timeout",),
+    "pg8000": ("timeout",),
+    # the first is over before the server has said a word, so that the second is needed until it has let us in
+    "pymysql": ("connect_timeout", "read_timeout"),
+    "mysqldb": ("connect_timeout",),
+    "mysqlconnector": ("connection_timeout",),
 }
 
 
@@ -279,11 +280,12 @@ def connect_arguments(name: str, driver: str, *, connect_timeout: int, busy_time
     if name == "sqlite":
         # our own lock keeps threads apart; whichever thread finds a connection forgotten has to be able to close it
         return {"timeout": busy_timeout, "check_same_thread": False}
-    timeout = _CONNECT_TIMEOUTS.get(driver)
-    return {timeout: connect_timeout} if timeout else {}
+    return dict.fromkeys(_CONNECT_TIMEOUTS.get(driver, ()), connect_timeout)
 
 
-def prepare_connection(engine: Engine, connection: Any, *, durable: bool, busy_timeout: float) -> None:
+def prepare_connection(
+    engine: Engine, connection: Any, *, durable: bool, busy_timeout: float, read_timeout: float | None
+) -> None:
     """Set a new connection up.
 
     Args:
@@ -291,7 +293,10 @@ def prepare_connection(engine: Engine, connection: Any, *, durable: bool, busy_t
         connection: The driver's connection, in autocommit.
         durable: SQLite only: whether each commit is synced to the disk.
         busy_timeout: SQLite only: seconds to wait for another process.
+        read_timeout: PyMySQL only: seconds to wait for answers from now on.
     """
+    if engine.driver == "pymysql":
+        connection._read_timeout = read_timeout  # noqa: SLF001 - there is no other way
     cursor = connection.cursor()
     if engine.name == "sqlite":
         _use_write_ahead_log(engine, cursor, patience=busy_timeout)

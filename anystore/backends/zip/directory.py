@@ -31,11 +31,11 @@ class Other(NamedTuple):
     """An entry that is no value.
 
     Attributes:
-        name: Its name, or the bytes of it that are no UTF-8.
+        name: Its name; one that is no text is written as a literal.
         raw: The bytes of its record.
     """
 
-    name: str | bytes
+    name: str
     raw: bytes
 
 
@@ -207,14 +207,15 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
     for record, raw in parse_directory(data):
         first = min(first, record.offset)
         live += record.extent
-        kind = record.kind
+        kind, name = record.classify()
         if kind is Kind.VALUE:
-            live -= _extent(records.pop(record.text or "", None))  # of several entries of one name the last counts
-            records[record.text or ""] = raw
+            if name in records:  # of several entries of one name the last counts
+                live -= _extent(records[name])
+            records[name] = raw
         elif kind is Kind.FOLDER:
-            folders[record.text or ""] = raw
+            folders[name] = raw
         else:
-            others.append(Other(record.text or record.name, raw))
+            others.append(Other(name, raw))
     stub = 0 if starts_with_entry(source.read(0, min(4, source.size))) else first + end.base
     return Directory(
         source,

@@ -8,7 +8,7 @@ value needs; and it forgets the bytes of a name that it cannot decode.
 import stat
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from secrets import token_bytes
 from struct import Struct, error, pack, unpack_from
@@ -30,6 +30,7 @@ _CENTRAL = Struct("<4s6H3L5H2L")
 _END = Struct("<4s4H2LH")
 _END64 = Struct("<4sQ2H2L4Q")
 _LOCATOR = Struct("<4sLQL")
+_FIELD = Struct("<HH")
 _LOCAL_SIGN, _CENTRAL_SIGN, _END_SIGN = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 _END64_SIGN, _LOCATOR_SIGN = b"PK\6\6", b"PK\6\7"
 
@@ -39,7 +40,6 @@ _VERSION_NEEDED = {STORED: 20, DEFLATED: 20, BZIP2: 46, LZMA: 63}
 _VERSION_64 = 45
 _UNIX, _MACOS = 3, 19
 _FILE_MODE = (stat.S_IFREG | 0o644) << 16
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SIZES64, _TIMES, _UNICODE_PATH = 0x0001, 0x5455, 0x7075
 # Of our own: eight random bytes, so that no two writes have one version. The text keeps others' fields apart.
@@ -192,21 +192,19 @@ class Record(NamedTuple):
         except UnicodeDecodeError:
             return None
 
-    @property
-    def kind(self) -> Kind:
-        """What the entry is."""
+    def classify(self) -> tuple[Kind, str]:
+        """Tell what the entry is, and its name; for one whose name is no text, as a literal."""
         name = self.text
-        system, mode = self.made >> 8, self.external >> 16
         if name is None:
-            return Kind.FOREIGN
-        if name.endswith("/"):
-            return Kind.FOLDER
-        if "\\" in name and system not in (_UNIX, _MACOS):
-            return Kind.FOREIGN  # a separator of folders, to whoever wrote it
-        if system in (_UNIX, _MACOS) and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            return Kind.FOREIGN  # a symbolic link must not be read as the value it leads to
-        ours = is_private(name) and is_key(name[1:])
-        return Kind.VALUE if ours or is_key(name) else Kind.FOREIGN
+            return Kind.FOREIGN, ascii(self.name)
+        if is_key(name) or (is_private(name) and is_key(name[1:])):
+            system, mode = self.made >> 8, self.external >> 16
+            if system not in (_UNIX, _MACOS):
+                # to whoever wrote it, a backslash may be the separator of folders
+                return (Kind.FOREIGN if "\\" in name else Kind.VALUE), name
+            # a symbolic link must not be read as if it were the value it leads to
+            return (Kind.VALUE if stat.S_IFMT(mode) in (0, stat.S_IFREG) else Kind.FOREIGN), name
+        return (Kind.FOLDER if name.endswith("/") else Kind.FOREIGN), name
 
     def entry(self, key: str) -> Entry:
         """Say what is known of the value."""
@@ -218,7 +216,7 @@ class Record(NamedTuple):
         times = _field(self.extra, _TIMES)
         modified = None
         if len(times) >= 5 and times[0] & 1:  # noqa: PLR2004 - a byte of flags, and four of the first time
-            modified = _EPOCH + timedelta(seconds=unpack_from("<l", times, 1)[0])
+            modified = datetime.fromtimestamp(int.from_bytes(times[1:5], "little", signed=True), UTC)
         return Entry(key, self.size, modified, version)
 
 
@@ -327,21 +325,26 @@ def starts_with_entry(head: bytes) -> bool:
     return head.startswith((_LOCAL_SIGN, _END_SIGN, _CENTRAL_SIGN)) or not head
 
 
-def _fields(extra: bytes) -> Iterator[tuple[int, int, int]]:
-    """Give the number, start and end of the data of each extra field."""
-    at = 0
-    while at + 4 <= len(extra):
-        number, size = unpack_from("<HH", extra, at)
-        yield number, at + 4, at + 4 + size
-        at += 4 + size
-
-
 def _field(extra: bytes, wanted: int) -> bytes:
-    return next((extra[begin:end] for number, begin, end in _fields(extra) if number == wanted), b"")
+    """Give the data of an extra field, or nothing."""
+    at, last = 0, len(extra) - 4
+    while at <= last:
+        number, size = _FIELD.unpack_from(extra, at)
+        if number == wanted:
+            return extra[at + 4 : at + 4 + size]
+        at += 4 + size
+    return b""
 
 
 def _without(extra: bytes, unwanted: int) -> bytes:
-    return b"".join(extra[begin - 4 : end] for number, begin, end in _fields(extra) if number != unwanted)
+    """Leave an extra field out."""
+    at, kept = 0, []
+    while at + 4 <= len(extra):
+        number, size = _FIELD.unpack_from(extra, at)
+        if number != unwanted:
+            kept.append(extra[at : at + 4 + size])
+        at += 4 + size
+    return b"".join(kept)
 
 
 def _whole_sizes(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
