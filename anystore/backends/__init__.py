@@ -24,6 +24,7 @@ _MODULE_OF_SCHEME = {
     "valkeys": "redis",
 }
 _FALLBACK = "fsspec"
+_READ_ENVIRONMENT = ("fsspec", "objects")
 
 # Weakly, so that connections end with the last store that uses them.
 _OPEN: "WeakValueDictionary[Hashable, Backend]" = WeakValueDictionary()
@@ -63,13 +64,13 @@ def _module_of(uri: StoreUri) -> ModuleType:
 
 def _identity(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Hashable | None:
     """Give what makes a backend another one; None for what cannot be compared."""
-    text = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
+    text: object = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
     if not isinstance(text, str) or text.startswith("~"):
         return None
     try:
         frozen = _frozen(config) if config else ()
         hash(frozen)
-        folder = os.getcwd()
+        folder = os.getcwd()  # noqa: PTH109 - a Path costs more than all the rest
     except (TypeError, OSError):
         return None
     return (text, isinstance(uri, str), folder, os.getpid(), frozen, _environment(text))
@@ -87,6 +88,6 @@ def _frozen(value: Any) -> Hashable:
 def _environment(text: str) -> Hashable:
     """Give the variables that a backend reads when it is made."""
     scheme, separator, _ = text.partition("://")
-    if not separator or scheme in _MODULE_OF_SCHEME:
-        return ()
-    return tuple(os.environ.items())  # whatever fsspec's filesystems read
+    if separator and _MODULE_OF_SCHEME.get(scheme, _FALLBACK) in _READ_ENVIRONMENT:
+        return tuple(os.environ.items())  # nobody knows which of them a cloud's library reads
+    return ()
