@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from azure.storage.blob import ContainerClient
 from botocore.config import Config
 
 from tests.servers import HOST, ServerError, child, free_port
@@ -52,6 +53,10 @@ class ObjectServer:
             region_name=REGION,
             config=Config(retries={"max_attempts": 5}, s3={"addressing_style": "path"}, proxies={}),
         )
+
+    def azure(self) -> ContainerClient:
+        """Make a client of Microsoft's own."""
+        return ContainerClient(self.url, BUCKET, credential=self.password)
 
 
 def find_program(name: str, *, install: str, folders: Sequence[Path] = ()) -> str:
@@ -143,10 +148,12 @@ def azurite() -> Iterator[ObjectServer]:
     account = "devstoreaccount1"
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     with tempfile.TemporaryDirectory(prefix="azurite-") as name:
-        argv = [program, "--blobHost", HOST, "--blobPort", str(port), "--location", name]
+        argv = [program, "--blobHost", HOST, "--blobPort", str(port)]
         argv += ["--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]
         with quick_child(argv, answers(port, f"/{account}", 400, 403), log=Path(name) / "log"):
-            yield ObjectServer(f"http://{HOST}:{port}/{account}", port, account, key)
+            server = ObjectServer(f"http://{HOST}:{port}/{account}", port, account, key)
+            server.azure().create_container()
+            yield server
 
 
 @contextlib.contextmanager

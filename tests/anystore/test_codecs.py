@@ -65,8 +65,20 @@ def test_integers_of_any_size_survive(number, text):
     assert same(AUTO.decode(AUTO.encode(value)), value)
 
 
-@pytest.mark.parametrize("text", ["1" * 5000, "-" + "1" * 5000, "0" + "1" * 5000, "1" * 5000 + ".", "1." + "1" * 5000,
-                                  "{" + "1" * 5000 + ":1}", '["' + "1" * 5000 + '"]', "1e" + "1" * 5000, '"' + "1" * 5000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 5000,
+        "-" + "1" * 5000,
+        "0" + "1" * 5000,
+        "1" * 5000 + ".",
+        "1." + "1" * 5000,
+        "{" + "1" * 5000 + ":1}",
+        '["' + "1" * 5000 + '"]',
+        "1e" + "1" * 5000,
+        '"' + "1" * 5000,
+    ],
+)
 def test_texts_of_long_numbers_stay_texts(text):
     assert same(AUTO.decode(AUTO.encode(text)), text)
 
@@ -101,7 +113,21 @@ LOOP.append(LOOP)
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, "\ud800", "a\udfff", (1,), {1}, object(), Colour.RED, Number(1), 1j, lambda: None, LOOP],
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        "\ud800",
+        "a\udfff",
+        (1,),
+        {1},
+        object(),
+        Colour.RED,
+        Number(1),
+        1j,
+        lambda: None,
+        LOOP,
+    ],
     ids=repr,
 )
 def test_auto_refuses_what_would_come_back_otherwise(value):
@@ -110,14 +136,28 @@ def test_auto_refuses_what_would_come_back_otherwise(value):
             AUTO.encode(refused)
 
 
-@pytest.mark.parametrize("value", [{1: 2}, {None: 1}, {"\ud800": 1}, [datetime.date(2024, 1, 1)], {"a": uuid.UUID(int=1)}])
+@pytest.mark.parametrize(
+    "value", [{1: 2}, {None: 1}, {"\ud800": 1}, [datetime.date(2024, 1, 1)], {"a": uuid.UUID(int=1)}]
+)
 def test_auto_refuses_nested_values_that_are_not_json(value):
     with pytest.raises(CodecError):
         AUTO.encode(value)
 
 
-@pytest.mark.parametrize(("data", "value"), [(b"\xff\x00", b"\xff\x00"), (b"[1]", [1]), (b"text", "text"), (b"", ""), (b"1 2", "1 2"),
-                                             (b"NaN", "NaN"), (b"[NaN]", "[NaN]"), (b'"\\ud800"', '"\\ud800"'), (b"[" * 300 + b"]" * 300, "[" * 300 + "]" * 300)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"\xff\x00", b"\xff\x00"),
+        (b"[1]", [1]),
+        (b"text", "text"),
+        (b"", ""),
+        (b"1 2", "1 2"),
+        (b"NaN", "NaN"),
+        (b"[NaN]", "[NaN]"),
+        (b'"\\ud800"', '"\\ud800"'),
+        (b"[" * 300 + b"]" * 300, "[" * 300 + "]" * 300),
+    ],
+)
 def test_bytes_are_stored_as_they_are_and_come_back_as_what_they_are(data, value):
     assert AUTO.encode(data) == data
     assert same(AUTO.decode(data), value)
@@ -168,7 +208,7 @@ def test_models():
     with pytest.raises(CodecError, match="list"):
         codec.decode(b"{}")
     with pytest.raises(CodecError):
-        model_codec(type("Foreign", (), {"__init__": lambda self, x: None}))
+        model_codec(type("Foreign", (), {}))
 
 
 def test_an_error_of_a_model_does_not_show_the_value():

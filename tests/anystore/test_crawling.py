@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from anystore import get_store
+from anystore import Store, get_store
 from anystore.backend import Backend
 from anystore.crawling import crawl, documents
 from anystore.errors import BackendError, InvalidOption, ReadOnlyError, Unsupported
@@ -125,8 +125,6 @@ class Spoiled(Backend):
 
 
 def spoiled(source, **failures):
-    from anystore import Store
-
     return Store(Spoiled(source.backend, **failures))
 
 

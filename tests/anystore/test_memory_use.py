@@ -76,8 +76,7 @@ def served(tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     for size in (SMALL, BIG):
         with open(root / f"big-{size}", "wb") as file:
-            for _ in range(size >> 20):
-                file.write((b"x" * 1023 + b"\n") * 1024)
+            file.writelines((b"x" * 1023 + b"\n") * 1024 for _ in range(size >> 20))
     with nginx(root) as server:
         yield server
 
@@ -119,6 +118,7 @@ def test_memory_stays_bounded(action, source, target, served, tmp_path):
         [sys.executable, "-c", MEASURE, action, sources[source], targets[target], str(SMALL), str(BIG)],
         capture_output=True,
         text=True,
+        check=False,
     )
     for copy in (tmp_path / f"big-{BIG}", tmp_path / "fsspec" / f"big-{BIG}", served.root / f"big-{BIG}-copy"):
         copy.unlink(missing_ok=True)  # 2 GiB a case add up

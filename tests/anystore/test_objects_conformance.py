@@ -1,5 +1,6 @@
 """Object stores pass the suite, on real servers."""
 
+import http.client
 import re
 
 import pytest
@@ -7,10 +8,15 @@ import pytest
 from anystore.backends.objects import from_uri
 from anystore.testing import BackendSuite
 from anystore.uris import parse_uri
-from tests.object_servers import BUCKET, moto, seaweedfs
+from tests.object_servers import BUCKET, azurite, moto, seaweedfs
+from tests.servers import HOST
 
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-WITHOUT_CONTROLS = {"obstore takes no control character in a name": lambda key: bool(CONTROLS.search(key))}
+NOT_XML = re.compile("[\ufffe\uffff]")
+NOWHERE = {
+    "obstore takes no control character in a name": lambda key: bool(CONTROLS.search(key)),
+    "objects are listed and deleted in XML, which has no U+FFFE and U+FFFF": lambda key: bool(NOT_XML.search(key)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +31,16 @@ def seaweedfs_server():
         yield server
 
 
+@pytest.fixture(scope="module")
+def azurite_server():
+    with azurite() as server:
+        yield server
+
+
 class InBucket(BackendSuite):
     """Objects are placed by Amazon's own client."""
 
-    unholdable = WITHOUT_CONTROLS
+    unholdable = NOWHERE
 
     def empty(self):
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
@@ -56,16 +68,25 @@ def client_of(server):
     return _clients[server.url]
 
 
+def reset(server):
+    """Let moto forget everything, which is faster than to delete it."""
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=10)
+    connection.request("POST", "/moto-api/reset")
+    assert connection.getresponse().status == 200
+    connection.close()
+    client_of(server).create_bucket(Bucket=BUCKET)
+
+
 class TestMoto(InBucket):
     @pytest.fixture
     def backend(self, moto_server):
         self.s3 = client_of(moto_server)
-        self.empty()
+        reset(moto_server)
         return from_uri(parse_uri(f"s3://{BUCKET}"), moto_server.config)
 
 
 class TestSeaweedFS(InBucket):
-    unholdable = WITHOUT_CONTROLS | {
+    unholdable = NOWHERE | {
         "SeaweedFS turns a backslash into a slash": lambda key: "\\" in key,
         "SeaweedFS refuses a last segment over 255 bytes": lambda key: len(key.rpartition("/")[2].encode()) > 255,
     }
@@ -75,3 +96,28 @@ class TestSeaweedFS(InBucket):
         self.s3 = client_of(seaweedfs_server)
         self.empty()
         return from_uri(parse_uri(f"s3://{BUCKET}"), seaweedfs_server.config)
+
+
+class TestAzurite(BackendSuite):
+    """Blobs are placed by Microsoft's own client."""
+
+    unholdable = NOWHERE | {"Azure turns a backslash into a slash": lambda key: "\\" in key}
+
+    @pytest.fixture
+    def backend(self, azurite_server):
+        if azurite_server.url not in _clients:
+            _clients[azurite_server.url] = azurite_server.azure()
+        self.blobs = _clients[azurite_server.url]
+        for name in list(self.blobs.list_blob_names()):
+            self.blobs.delete_blob(name)
+        config = {"username": azurite_server.user, "password": azurite_server.password}
+        return from_uri(parse_uri(f"az://{BUCKET}"), config | {"endpoint_url": azurite_server.url})
+
+    def place(self, backend, key, data):
+        self.blobs.upload_blob(key, data, overwrite=True)
+
+    def peek(self, backend, key):
+        return self.blobs.download_blob(key).readall()
+
+    def remove(self, backend, key):
+        self.blobs.delete_blob(key)

@@ -40,8 +40,13 @@ def test_variables():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ANYSTORE_RAISE_ON_NONEXIST", "maybe"), ("ANYSTORE_DEFAULT_TTL", "soon"), ("ANYSTORE_DEFAULT_TTL", "-1"), ("ANYSTORE_DEFAULT_TTL", "nan")],
-)  # fmt: skip
+    [
+        ("ANYSTORE_RAISE_ON_NONEXIST", "maybe"),
+        ("ANYSTORE_DEFAULT_TTL", "soon"),
+        ("ANYSTORE_DEFAULT_TTL", "-1"),
+        ("ANYSTORE_DEFAULT_TTL", "nan"),
+    ],
+)
 def test_a_wrong_variable_is_named(name, value):
     with pytest.raises(InvalidOption, match=name):
         read_settings({name: value})
@@ -51,11 +56,15 @@ def test_a_wrong_variable_is_named(name, value):
 def test_the_store_file_stands_above_the_variables(tmp_path, suffix):
     path = tmp_path / f"store{suffix}"
     path.write_text(json.dumps({"uri": "memory://file", "readonly": True, "default_ttl": 5}))  # JSON is YAML
-    settings = read_default_settings({"ANYSTORE_FILE": str(path), "ANYSTORE_URI": "memory://env", "ANYSTORE_DEFAULT_TTL": "9"})
+    settings = read_default_settings(
+        {"ANYSTORE_FILE": str(path), "ANYSTORE_URI": "memory://env", "ANYSTORE_DEFAULT_TTL": "9"}
+    )
     assert (settings.uri, settings.readonly, settings.default_ttl) == ("memory://file", True, 5.0)
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"urii": "x"}', '{"uri": 5}', "{", '{"backend_config": 1}', '{"readonly": "perhaps"}'])
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"urii": "x"}', '{"uri": 5}', "{", '{"backend_config": 1}', '{"readonly": "perhaps"}']
+)
 def test_a_wrong_store_file_is_named(tmp_path, text):
     path = tmp_path / "store.json"
     path.write_text(text)
@@ -70,7 +79,9 @@ def test_a_missing_store_file_is_named():
 
 def test_the_default_store(tmp_path, monkeypatch):
     path = tmp_path / "store.yaml"
-    path.write_text(f"uri: {tmp_path}/files\nserialization_mode: json\nreadonly: true\nbackend_config:\n  durable: true\n")
+    path.write_text(
+        f"uri: {tmp_path}/files\nserialization_mode: json\nreadonly: true\nbackend_config:\n  durable: true\n"
+    )
     monkeypatch.setenv("ANYSTORE_FILE", str(path))
     store = get_store()
     assert store.uri == f"{tmp_path}/files"
@@ -109,7 +120,14 @@ def test_arguments_stand_above_the_environment(monkeypatch):
 
 
 def test_variables_of_other_programs_never_break_an_import():
-    foreign = {"DEBUG": "app:*", "CACHE": "/x", "URI": "?", "MODEL": "1", "ANYSTORE_UNKNOWN": "1", "PATH": os.environ["PATH"]}
+    foreign = {
+        "DEBUG": "app:*",
+        "CACHE": "/x",
+        "URI": "?",
+        "MODEL": "1",
+        "ANYSTORE_UNKNOWN": "1",
+        "PATH": os.environ["PATH"],
+    }
     code = "from anystore import get_store; get_store('memory://x').put('a', 1); print('fine')"
     done = subprocess.run([sys.executable, "-c", code], env=foreign, capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"

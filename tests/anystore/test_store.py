@@ -173,11 +173,24 @@ def test_raise_on_nonexist_concerns_get_pop_and_stream(store):
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", ".anystore/x", None, 1, b"a"])
 def test_every_method_refuses_what_is_no_key(store, key):
     calls = [
-        store.get, store.pop, store.stream, store.info, store.checksum, store.open, store.delete, store.exists, store.touch,
-        lambda key: store.put(key, 1), lambda key: store.append(key, b""), lambda key: store.copy(key, "a"),
-        lambda key: store.move(key, "a"), lambda key: store.move("a", key), lambda key: list(store.get_many([key])),
-        lambda key: store.put_many([(key, 1)]), lambda key: store.delete_many([key]),
-    ]  # fmt: skip
+        store.get,
+        store.pop,
+        store.stream,
+        store.info,
+        store.checksum,
+        store.open,
+        store.delete,
+        store.exists,
+        store.touch,
+        lambda key: store.put(key, 1),
+        lambda key: store.append(key, b""),
+        lambda key: store.copy(key, "a"),
+        lambda key: store.move(key, "a"),
+        lambda key: store.move("a", key),
+        lambda key: list(store.get_many([key])),
+        lambda key: store.put_many([(key, 1)]),
+        lambda key: store.delete_many([key]),
+    ]
     for call in calls:
         with pytest.raises((InvalidKey, Unsupported)):
             call(key)
@@ -316,7 +329,9 @@ def test_an_exception_aborts_a_write(store, mode):
 
 @pytest.mark.parametrize("mode", ["w", "wb", "a", "ab", "x"])
 def test_a_forgotten_writer_is_aborted(store, mode):
-    if mode[0] == "a" and Feature.APPEND not in store.features or mode[0] == "x" and Feature.CREATE not in store.features:
+    if (mode[0] == "a" and Feature.APPEND not in store.features) or (
+        mode[0] == "x" and Feature.CREATE not in store.features
+    ):
         with pytest.raises(Unsupported):
             store.open("a", mode)
         return
@@ -458,10 +473,18 @@ def test_readonly(tmp_path):
     store = get_store(tmp_path, readonly=True)
     assert store.get("a") == 1
     writes = [
-        lambda: store.put("b", 1), lambda: store.delete("a"), lambda: store.pop("a"), lambda: store.open("a", "wb"),
-        lambda: store.append("a", b"1"), lambda: store.touch("b"), lambda: store.move("a", "b"), lambda: store.copy("a", "b"),
-        lambda: store.put_many({"b": 1}), lambda: store.delete_many(["a"]), lambda: store.delete_prefix("a"),
-    ]  # fmt: skip
+        lambda: store.put("b", 1),
+        lambda: store.delete("a"),
+        lambda: store.pop("a"),
+        lambda: store.open("a", "wb"),
+        lambda: store.append("a", b"1"),
+        lambda: store.touch("b"),
+        lambda: store.move("a", "b"),
+        lambda: store.copy("a", "b"),
+        lambda: store.put_many({"b": 1}),
+        lambda: store.delete_many(["a"]),
+        lambda: store.delete_prefix("a"),
+    ]
     for write in writes:
         with pytest.raises(ReadOnlyError, match=str(tmp_path)):
             write()

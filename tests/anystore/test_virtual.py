@@ -43,7 +43,7 @@ def test_an_exception_leaves_nothing(store):
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".pdf", "ü" * 200, "x." + "y" * 400, "..." , "-rf", "a\nb"])
+@pytest.mark.parametrize("name", ["x" * 300 + ".pdf", "ü" * 200, "x." + "y" * 400, "...", "-rf", "a\nb"])
 def test_any_name_becomes_a_file(store, name):
     store.put(name, "hello")
     with store.local_path(name) as path:

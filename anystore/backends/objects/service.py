@@ -172,8 +172,8 @@ class Service:
             return "it holds a control character, which the library obstore does not take"
         if len(name) * 4 > _MAX_NAME_BYTES and len(name.encode()) > _MAX_NAME_BYTES:
             return f"with the folder of the store it has more than {_MAX_NAME_BYTES:,} bytes"
-        if self.configuration.kind == "azure" and _NOT_XML.search(name):
-            return "it holds a character that the service cannot list"
+        if _NOT_XML.search(name):
+            return "it holds a character that XML has not, in which objects are listed and deleted"
         for oddity, pattern in ODD_NAMES.items():
             if pattern.search(name) and oddity not in self.traits.kept:
                 return f"it holds {oddity}, which this service stores under another name"

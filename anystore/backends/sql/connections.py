@@ -128,7 +128,7 @@ class Connections(ABC):
                 tables.metadata.create_all(self._engine)
                 return
             except self._failures.caught as error:
-                kind = self._failures.means(error, self.dialect)
+                kind = self._failures.means(error)
                 expected = kind is Failure.COLLISION or "already exists" in str(error)  # SQLite has no code for it
                 if not (expected and attempts_left):
                     self._failures.fail(error, kind)
@@ -158,7 +158,7 @@ class Connections(ABC):
                 with self._borrow_to_write() as connection:
                     return self._run(connection, statement, parameters)
             except self._failures.caught as error:
-                if self._failures.means(error, self.dialect) is not Failure.COLLISION:
+                if self._failures.means(error) is not Failure.COLLISION:
                     self._fail(error, parameters)
         raise self._exhausted(parameters.get("key"))
 
@@ -177,7 +177,7 @@ class Connections(ABC):
                 with self._borrow_to_write() as connection:
                     return self._transact_once(connection, work)
             except self._failures.caught as error:
-                kind = self._failures.means(error, self.dialect)
+                kind = self._failures.means(error)
                 if kind is not Failure.COLLISION:
                     self._failures.fail(error, kind, key=key)
         raise self._exhausted(key)
@@ -210,7 +210,7 @@ class Connections(ABC):
         return rows, count
 
     def _fail(self, error: BaseException, parameters: Parameters) -> NoReturn:
-        self._failures.fail(error, self._failures.means(error, self.dialect), key=parameters.get("key"))
+        self._failures.fail(error, self._failures.means(error), key=parameters.get("key"))
 
     def _exhausted(self, key: object) -> BackendError:
         at = "" if key is None else f" at {key!r}"

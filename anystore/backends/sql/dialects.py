@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    select,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect as Engine
@@ -59,12 +60,14 @@ class Dialect:
         returns_inserts: Whether an upsert tells what it stored.
         returns_updates: Whether an update does.
         returns_deletes: Whether a deletion tells what it took away.
+        knows_time: Whether the database's time is this process's.
         counts_rows: Whether an upsert that changed nothing is told by the count of rows, also among many.
         key_counts: How many keys a statement can name; others are repeated up to one of these numbers.
     """
 
     begin: ClassVar[str] = "BEGIN"
     locks_rows: ClassVar[bool] = True
+    knows_time: ClassVar[bool] = False
     returns_inserts: bool = True
     returns_updates: bool = True
     returns_deletes: bool = True
@@ -98,6 +101,10 @@ class Dialect:
         last = len(keys) - 1
         return {f"key_{number}": self.encode_key(keys[min(number, last)]) for number in range(count)}
 
+    def in_order(self, key: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Make the condition of a deletion of several rows, which locks them in the order of their keys."""
+        return condition
+
     def upsert(
         self, table: Table, values: Mapping[str, Any], kept: Mapping[str, Any], *, only_if: ColumnElement[bool]
     ) -> Insert:
@@ -121,6 +128,7 @@ class SqliteDialect(Dialect):
 
     begin = "BEGIN IMMEDIATE"
     locks_rows = False
+    knows_time = True
     clock = bindparam("now", type_=BigInteger)
 
     def __init__(self, engine: Engine) -> None:
@@ -173,6 +181,10 @@ class PostgresDialect(Dialect):
         """Pass the keys as one array."""
         return {"keys": list(keys)}
 
+    def in_order(self, key: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Lock the rows first: a plain deletion goes by their place in the table, and a deadlock costs a second."""
+        return key.in_(select(key).where(condition).order_by(key).with_for_update())
+
     def upsert(
         self, table: Table, values: Mapping[str, Any], kept: Mapping[str, Any], *, only_if: ColumnElement[bool]
     ) -> Insert:
@@ -191,6 +203,9 @@ class PostgresDialect(Dialect):
         if state in ("55P03", "57014"):
             return Failure.BUSY
         if state.startswith("08") or state in ("57P01", "57P02", "57P03"):
+            return Failure.LOST
+        # what the server did not say, its client library found out, and that is about the connection
+        if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
             return Failure.LOST
         return Failure.OTHER
 

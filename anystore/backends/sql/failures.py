@@ -6,7 +6,7 @@ from typing import NoReturn
 from sqlalchemy import exc
 from sqlalchemy.engine import Dialect as Engine
 
-from anystore.backends.sql.dialects import Dialect, Failure
+from anystore.backends.sql.dialects import Failure, dialect_of
 from anystore.errors import BackendError, ReadOnlyError
 from anystore.uris import mask_text
 
@@ -35,12 +35,13 @@ class Failures:
         self.uri = uri
         self._secrets = frozenset(secrets)
         self._engine = engine
+        self._dialect = dialect_of(engine)  # to classify, which does not need the server's version
         driver = engine.loaded_dbapi
         self.caught: tuple[type[Exception], ...] = (exc.SQLAlchemyError, driver.Error, driver.Warning)
 
-    def means(self, error: BaseException, dialect: Dialect) -> Failure:
+    def means(self, error: BaseException) -> Failure:
         """Tell what an error means."""
-        kind = dialect.classify(_original(error))
+        kind = self._dialect.classify(_original(error))
         return Failure.LOST if kind is Failure.OTHER and self.is_lost(error) else kind
 
     def is_lost(self, error: BaseException) -> bool:
@@ -48,9 +49,11 @@ class Failures:
         original = _original(error)
         if isinstance(original, exc.SQLAlchemyError):
             return isinstance(original, exc.DisconnectionError)
-        return isinstance(original, self._engine.loaded_dbapi.Error) and bool(
-            self._engine.is_disconnect(original, None, None)
-        )
+        if not isinstance(original, self._engine.loaded_dbapi.Error):
+            return False
+        if self._dialect.classify(original) is Failure.LOST:
+            return True
+        return bool(self._engine.is_disconnect(original, None, None))
 
     def fail(self, error: BaseException, kind: Failure, *, key: object = None) -> NoReturn:
         """Raise our error for one of a library's.

@@ -205,7 +205,9 @@ class Statements:
     def _new_row(self) -> dict[str, Any]:
         clock = self._dialect.clock
         # a time to live counts from now; an expiry that is copied is a point in time
-        expires = func.coalesce(_number("expires"), clock + _number("ttl"))
+        expires: ColumnElement[Any] = func.coalesce(_number("expires"), clock + _number("ttl"))
+        if self._dialect.knows_time:  # and so does whoever gives the parameters
+            expires = bindparam("expires")
         given: dict[str, Any] = {name: bindparam(name) for name in ("key", "size", "version", "value")}
         return {**given, "created": clock, "updated": clock, "expires": expires}
 
@@ -237,7 +239,12 @@ class Statements:
 
     def delete_of(self, count: int) -> Statement:
         """Delete those of several rows that have no chunks."""
-        return self._of_keys("delete_of", count, lambda which: delete(self._tables.rows).where(which, self._inline))
+        key, order = self._rows.key, self._dialect.in_order
+        return self._of_keys(
+            "delete_of",
+            count,
+            lambda which: delete(self._tables.rows).where(order(key, and_(which, self._inline))),
+        )
 
     @cached_property
     def delete_expired(self) -> Statement:

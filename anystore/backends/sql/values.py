@@ -58,6 +58,10 @@ class New:
     version: str = field(default_factory=new_token)
 
 
+def _expiry(new: New, now: int) -> int | None:
+    return now + new.ttl if new.expires is None and new.ttl is not None else new.expires
+
+
 class Values:
     """The values of one store in one process.
 
@@ -121,7 +125,7 @@ class Values:
         """Store a value by one statement; None if that was not done."""
         dialect = self.connections.dialect
         returns = dialect.returns_inserts if new.seen is None else dialect.returns_updates
-        if not returns and not dialect.counts_rows:
+        if not returns and new.seen is None and not dialect.counts_rows:
             return None
         now = self.connections.now()
         parameters = {
@@ -130,20 +134,23 @@ class Values:
             "version": new.version,
             "value": new.value,
             "ttl": new.ttl,
-            "expires": new.expires,
+            "expires": _expiry(new, now) if dialect.knows_time else new.expires,
             "now": now,
             "seen": new.seen,
         }
         statement = self.sql.swap if new.seen is not None else self.sql.create if new.create else self.sql.put
         rows, count = self.connections.change(statement, parameters)
-        if not returns:
-            if count != 1:
-                return None
-            expires = now + new.ttl if new.expires is None and new.ttl is not None else new.expires
-            return entry_of(new.key, (new.size, now, new.version, expires))
-        if not rows or rows[0][0] != new.version:
+        if returns:
+            was_done = bool(rows) and rows[0][0] == new.version
+            return entry_of(new.key, (new.size, rows[0][1], new.version, rows[0][2])) if was_done else None
+        if count != 1:
             return None
-        return entry_of(new.key, (new.size, rows[0][1], new.version, rows[0][2]))
+        if dialect.knows_time:
+            return entry_of(new.key, (new.size, now, new.version, _expiry(new, now)))
+        rows = self.connections.fetch(self.sql.entry, parameters)
+        if rows and rows[0][2] == new.version:
+            return entry_of(new.key, rows[0])
+        return Entry(new.key, new.size, None, new.version)  # replaced already, and when it was written is not known
 
     def publish(self, new: New) -> Entry:
         """Store a value by a transaction that looks at the present row first."""
@@ -169,7 +176,7 @@ class Values:
             if new.is_loose:
                 self.chunks.fasten(tx, new.chunks)
             self.chunks.insert(tx, new.chunks, new.pieces)
-        expires = now + new.ttl if new.expires is None and new.ttl is not None else new.expires
+        expires = _expiry(new, now)
         self._write(tx, new, present, now=now, expires=expires)
         old = None if present is None else present.chunks
         self.chunks.loosen(tx, old)

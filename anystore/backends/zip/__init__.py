@@ -58,9 +58,7 @@ class ZipBackend(ZipView):
             loss of power too.
     """
 
-    features = (
-        Feature.WRITE | Feature.LIST | Feature.SORTED | Feature.CREATE | Feature.SWAP | Feature.TAKE
-    )
+    features = Feature.WRITE | Feature.LIST | Feature.SORTED | Feature.CREATE | Feature.SWAP | Feature.TAKE
 
     def __init__(self, path: str, *, compression: str = "deflated", durable: bool = False) -> None:
         self._path = os.path.abspath(path)

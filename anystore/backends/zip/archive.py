@@ -104,6 +104,7 @@ class Archive:
         source: Source = FileSource(descriptor)
         try:
             self._check_is_file(descriptor)
+            self._sweep()
             if not os.path.exists(self.journal_path):
                 self._known = self._parse(source, stamp_of(os.fstat(descriptor)))
                 return self._known
@@ -134,6 +135,7 @@ class Archive:
 
     def _recover(self, descriptor: int) -> None:
         """Undo what a killed process has left half done."""
+        self._sweep()
         try:
             kept = read_journal(self.journal_path)
         except FileNotFoundError:
@@ -143,6 +145,11 @@ class Archive:
             if self.durable:
                 os.fsync(descriptor)
         os.unlink(self.journal_path)
+
+    def _sweep(self) -> None:
+        """Remove what a process left that was killed while it made the archive smaller; the lock is held."""
+        with suppress(OSError):
+            os.unlink(self.replacement_path)
 
     def fail(self, error: OSError, what: str, key: str = "") -> NoReturn:
         """Raise the error of ours that an error of the system means."""

@@ -141,8 +141,6 @@ def changing(archive: Archive, key: str, what: str = "write") -> Iterator[Change
 def _compact(archive: Archive, descriptor: int, old: Directory) -> Directory:
     """Copy what is alive into a file that takes the archive's place."""
     status = os.fstat(descriptor)
-    with suppress(FileNotFoundError):
-        os.unlink(archive.replacement_path)  # left by a killed process
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     replacement = FileSource(os.open(archive.replacement_path, flags, stat.S_IMODE(status.st_mode)))
     try:
