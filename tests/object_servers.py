@@ -10,10 +10,14 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
+import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +40,6 @@ class ObjectServer:
     port: int
     user: str
     password: str
-    restart: Callable[[], contextlib.AbstractContextManager[Any]] | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -115,22 +118,15 @@ def seaweedfs() -> Iterator[ObjectServer]:
             answers(ports["s3"], "/healthz", 200)()
             answers(ports["filer"], f"/buckets/{BUCKET}/", 200)()
 
-        def run() -> contextlib.AbstractContextManager[None]:
-            return quick_child(argv, ready, log=Path(name) / "log")
-
-        yield from _serve(ObjectServer(f"http://{HOST}:{ports['s3']}", ports["s3"], user, password, run), run)
-
-
-def _serve(server: ObjectServer, run: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[ObjectServer]:
-    with run():
-        yield server
+        with quick_child(argv, ready, log=Path(name) / "log"):
+            yield ObjectServer(f"http://{HOST}:{ports['s3']}", ports["s3"], user, password)
 
 
 @contextlib.contextmanager
-def moto() -> Iterator[ObjectServer]:
-    """Serve S3 by moto, which keeps everything in memory."""
+def moto(port: int | None = None) -> Iterator[ObjectServer]:
+    """Serve S3 by moto, which keeps everything in memory, at a port of its own or at a given one."""
     program = find_program("moto_server", install="pip install 'moto[s3,server]'")
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="moto-") as name:
         argv = [program, "-H", HOST, "-p", str(port)]
         with quick_child(argv, answers(port, "/moto-api/", 200), log=Path(name) / "log"):
@@ -171,3 +167,110 @@ def fake_gcs() -> Iterator[ObjectServer]:
         argv += ["-public-host", f"{HOST}:{port}", "-external-url", url, "-log-level", "error"]
         with quick_child(argv, answers(port, "/_internal/healthcheck", 200), log=Path(name) / "log"):
             yield ObjectServer(url, port, "", "")
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """What becomes of one request: answered by a status, or by so many bytes of the body before a reset."""
+
+    status: int | None = None
+    cut: int | None = None
+
+
+class Meddler(ThreadingHTTPServer):
+    """A proxy before an object store that spoils the requests a test names; signatures stay right.
+
+    Attributes:
+        url: Where it is.
+        asked: Each request: method, path and headers.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, behind: ObjectServer) -> None:
+        super().__init__((HOST, 0), _MeddledAnswer)
+        self.behind = behind
+        self.url = f"http://{HOST}:{self.server_address[1]}"
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self._next: list[tuple[str, Spoilt]] = []
+        self._lock = threading.Lock()
+
+    def spoil(self, method: str, *spoilt: Spoilt) -> None:
+        """Spoil the next requests of a method, one after the other."""
+        with self._lock:
+            self._next += [(method, one) for one in spoilt]
+
+    def fate_of(self, method: str, path: str, headers: dict[str, str]) -> Spoilt:
+        """Note a request, and say what becomes of it."""
+        with self._lock:
+            self.asked.append((method, path, headers))
+            for place, (wanted, spoilt) in enumerate(self._next):
+                if wanted == method:
+                    del self._next[place]
+                    return spoilt
+        return Spoilt()
+
+    def handle_error(self, request: Any, client_address: object) -> None:
+        """Keep quiet: clients leave early, and the faults make connections end."""
+
+
+class _MeddledAnswer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Meddler
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        fate = self.server.fate_of(self.command, self.path, headers)
+        if fate.status is not None:
+            self.send_response_only(fate.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        behind = http.client.HTTPConnection(HOST, self.server.behind.port, timeout=20)
+        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            behind.putheader(name, value)
+        behind.endheaders(body)
+        answer = behind.getresponse()
+        data = answer.read()
+        behind.close()
+        if fate.cut is not None and self.command != "GET":  # done, but the client never hears of it
+            self._reset()
+            return
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "keep-alive", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(data[: fate.cut])
+        if fate.cut is not None:
+            self._reset()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - names of http.server
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def meddler(behind: ObjectServer) -> Iterator[Meddler]:
+    """Put a :class:`Meddler` before a running server."""
+    server = Meddler(behind)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

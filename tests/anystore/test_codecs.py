@@ -128,7 +128,7 @@ LOOP.append(LOOP)
         lambda: None,
         LOOP,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_auto_refuses_what_would_come_back_otherwise(value):
     for refused in (value, [value], {"a": [value]}):

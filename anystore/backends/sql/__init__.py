@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from secrets import token_hex
 from typing import Any
 from weakref import WeakValueDictionary
@@ -185,12 +186,12 @@ class SqlBackend(Backend):
         self._values().copy(source, target)
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
-        rows = many.list_rows(self._values(), prefix, after, keys_only=False, uri=self.uri)
-        return (entry_of(row[0], row[1:]) for row in rows)
+        pages = many.list_pages(self._values(), prefix, after, keys_only=False, uri=self.uri)
+        return (entry_of(key, row[1:]) for keys, rows in pages for key, row in zip(keys, rows, strict=True))
 
     def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
-        rows = many.list_rows(self._values(), prefix, after, keys_only=True, uri=self.uri)
-        return (row[0] for row in rows)
+        pages = many.list_pages(self._values(), prefix, after, keys_only=True, uri=self.uri)
+        return chain.from_iterable(keys for keys, _ in pages)
 
     def get_many(self, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
         return many.get_many(self._values(), keys)

@@ -88,9 +88,9 @@ class Dialect:
         """Give a key as the column of keys takes it."""
         return key
 
-    def decode_key(self, stored: Any) -> str:
-        """Give a key that was read from its column."""
-        return str(stored)
+    def decode_keys(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """Give the keys of rows, each of which begins with one."""
+        return [row[0] for row in rows]
 
     def key_in(self, column: ColumnElement[Any], count: int) -> ColumnElement[bool]:
         """Make the condition that a key is one of several."""
@@ -228,9 +228,9 @@ class MysqlDialect(Dialect):
         """Give the bytes."""
         return key.encode()
 
-    def decode_key(self, stored: Any) -> str:
+    def decode_keys(self, rows: Sequence[Sequence[Any]]) -> list[str]:
         """Decode the bytes; a name that is no text is shown, so that it can be told as foreign."""
-        return bytes(stored).decode(errors="surrogateescape")
+        return [bytes(row[0]).decode(errors="surrogateescape") for row in rows]
 
     def upsert(
         self, table: Table, values: Mapping[str, Any], kept: Mapping[str, Any], *, only_if: ColumnElement[bool]

@@ -17,8 +17,10 @@ _BATCH_BYTES = 4 << 20
 _FOREIGN = re.compile(r"(?:\A|[/\0])\.{0,2}(?:[/\0]|\Z)")
 
 
-def list_rows(values: Values, prefix: str, after: Key | None, *, keys_only: bool, uri: str) -> Iterator[Row]:
-    """List rows in byte order, a page at a time; each begins with its key.
+def list_pages(
+    values: Values, prefix: str, after: Key | None, *, keys_only: bool, uri: str
+) -> Iterator[tuple[list[str], list[Row]]]:
+    """List rows in byte order, a page at a time.
 
     Args:
         values: The values.
@@ -26,8 +28,11 @@ def list_rows(values: Values, prefix: str, after: Key | None, *, keys_only: bool
         after: Start behind this key.
         keys_only: Whether the rows are keys alone.
         uri: The masked URI, for the warning about names that are not keys.
+
+    Returns:
+        For each page the keys, and the rows they stand in.
     """
-    encode, decode = values.encode, values.connections.dialect.decode_key
+    encode, decode = values.encode, values.connections.dialect.decode_keys
     statement = values.sql.listing(bounded=bool(prefix), keys_only=keys_only)
     position = max(prefix, after or "")  # code points are in the order of UTF-8 bytes; no key equals a prefix
     end = encode(prefix[:-1] + "0") if prefix else None  # '0' is what follows '/'
@@ -35,14 +40,14 @@ def list_rows(values: Values, prefix: str, after: Key | None, *, keys_only: bool
     while True:
         bounds = {"after": encode(position), "end": end, "now": values.connections.now()}
         page = values.connections.fetch(statement, bounds)
-        names = [decode(row[0]) for row in page]
-        is_clean = not _FOREIGN.search("\0".join(names)) and max(map(len, names), default=0) <= _SHORT
-        for name, row in zip(names, page, strict=True):
-            if is_clean or is_key(name):
-                yield (name, *row[1:])
-            else:
-                foreign.append(name)
-        if len(page) < PAGE:
+        names = decode(page)
+        if _FOREIGN.search("\0".join(names)) or max(map(len, names), default=0) > _SHORT:
+            foreign.extend(name for name in names if not is_key(name))
+            page = [row for name, row in zip(names, page, strict=True) if is_key(name)]
+            yield decode(page), page
+        else:
+            yield names, page
+        if len(names) < PAGE:
             break
         position = names[-1]
     if foreign:
@@ -64,7 +69,7 @@ def get_many(values: Values, keys: Iterable[Key]) -> Iterator[tuple[str, bytes |
         unique = list(dict.fromkeys(batch))
         count = values.sql.count_for(unique)
         rows = values.connections.fetch(values.sql.values_of(count), values.sql.bind_keys(unique, count))
-        decode = values.connections.dialect.decode_key
+        decode = values.connections.dialect.decode_keys
         small: dict[str, bytes] = {}
         sizes: dict[str, int] = {}
         for stored, size, _chunks, value in rows:
@@ -79,7 +84,7 @@ def get_many(values: Values, keys: Iterable[Key]) -> Iterator[tuple[str, bytes |
 
 def _large_values(values: Values, keys: list[Key], sizes: dict[str, int]) -> Iterator[bytes | None]:
     """Read values one after the other, as many at a time as fit in a batch."""
-    decode = values.connections.dialect.decode_key
+    decode = values.connections.dialect.decode_keys
     position = 0
     while position < len(keys):
         batch: list[Key] = []
@@ -94,9 +99,9 @@ def _large_values(values: Values, keys: list[Key], sizes: dict[str, int]) -> Ite
         unique = list(dict.fromkeys(batch))
         count = values.sql.count_for(unique)
         rows = values.connections.fetch(values.sql.large_values_of(count), values.sql.bind_keys(unique, count))
-        found = {decode(stored): (chunks, value) for stored, chunks, value in rows}
+        found = dict(zip(decode(rows), rows, strict=True))
         for key in batch:
-            chunks, value = found.get(key, ("gone", None))
+            _, chunks, value = found.get(key, (key, "gone", None))
             yield bytes(value) if chunks is None else _value_of(values, key)
 
 
@@ -137,12 +142,12 @@ def _put_batch(values: Values, batch: dict[Key, bytes], ttl: int | None) -> None
         now = int(tx.fetch(sql.now, clock)[0][0])
         shared: dict[str, object] = {"created": now, "updated": now, "version": version, **clock}
         shared["expires"] = None if ttl is None else now + ttl
-        rows = [{"key": encode(key), "size": len(batch[key]), "value": batch[key], **shared} for key in keys]
+        rows = [{**shared, "key": encode(key), "size": len(batch[key]), "value": batch[key]} for key in keys]
         done = tx.change_each(sql.put_each, rows)
         if connections.dialect.counts_rows and done == len(keys):
             return set(keys)
         written = tx.fetch(sql.written_of(count), {**sql.bind_keys(keys, count), "version": version})
-        return {connections.dialect.decode_key(row[0]) for row in written}
+        return set(connections.dialect.decode_keys(written))
 
     written = connections.transact(work)
     values.chunks.sweep()

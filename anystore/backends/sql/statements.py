@@ -145,14 +145,12 @@ class Statements:
         return found.order_by(key).limit(PAGE)
 
     def values_of(self, count: int) -> Statement:
-        """``key, size, chunks, value`` of several live rows; the value only if it is small."""
+        """``key, size, value`` of several live rows; the value only if it is small."""
         c = self._rows
         return self._of_keys(
             "values_of",
             count,
-            lambda which: select(c.key, c.size, c.chunks, case((c.size <= SMALL_BYTES, c.value))).where(
-                which, self._live
-            ),
+            lambda which: select(c.key, c.size, case((c.size <= SMALL_BYTES, c.value))).where(which, self._live),
         )
 
     def large_values_of(self, count: int) -> Statement:
