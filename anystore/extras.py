@@ -14,11 +14,14 @@ _DISTRIBUTION = "anystore-dagster"
 _EXTRA_OF_LIBRARY = {
     "dagster": "dagster",
     "lxml": "http",
+    "psycopg": "postgres",
     "pyarrow": "arrow",
     "pycurl": "http",
+    "pymysql": "mysql",
     "redis": "redis",
     "rich": "cli",
     "selectolax": "http",
+    "sqlalchemy": "sql",
     "typer": "cli",
     "yaml": "yaml",
 }

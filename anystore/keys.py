@@ -189,7 +189,8 @@ def glob_head(pattern: str) -> str:
     """
     literal: list[str] = []
     for segment in pattern.split("/")[:-1]:
-        if any(sign in segment for sign in "*?[{"):
+        # no key has such a segment, and a backend would take it for a way out of its root
+        if segment in ("", ".", "..") or any(sign in segment for sign in "*?[{"):
             break
         literal.append(segment)
     return "/".join(literal) + "/" if literal else ""

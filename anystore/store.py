@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,15 @@ from anystore.backend import Backend, Entry, Feature, remaining_ttl
 from anystore.backends import open_backend
 from anystore.codec_choice import Mode, choose_codec, with_functions
 from anystore.codecs import Codec, RawCodec
-from anystore.errors import CodecError, DoesNotExist, InvalidKey, InvalidOption, Unsupported, VersionMismatch
+from anystore.errors import (
+    AlreadyExists,
+    CodecError,
+    DoesNotExist,
+    InvalidKey,
+    InvalidOption,
+    Unsupported,
+    VersionMismatch,
+)
 from anystore.extras import load
 from anystore.keys import Key, Selection, parse_key, parse_prefix
 from anystore.settings import Settings, read_default_settings, read_settings
@@ -24,6 +32,7 @@ Ttl = float | timedelta
 BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 
 _BATCH = 1000
+_LONGEST_TTL = 1000 * 365 * 86_400  # calendars end in the year 9999
 _RAW = RawCodec()
 
 
@@ -279,11 +288,16 @@ class Store:
             value = self._decode(codec, parsed, data)
         except BaseException:
             if takes:
-                self._backend.put(parsed, data)
+                self._put_back(parsed, data)
             raise
         if not takes:
             self._backend.delete(parsed)
         return value
+
+    def _put_back(self, key: Key, data: bytes) -> None:
+        """Store a value again that was taken, unless another writer has stored a newer one."""
+        with suppress(AlreadyExists):
+            self._backend.put(key, data, create=Feature.CREATE in self.features)
 
     def stream(
         self,
@@ -561,7 +575,7 @@ class Store:
         Returns:
             Each key with its value, in this order; missing keys are left out.
         """
-        return self._read_many(self._codec, (parse_key(key) for key in keys))
+        return self._read_many(self._codec, map(parse_key, _several(keys)))
 
     def _read_many(self, codec: Codec, keys: Iterable[Key]) -> Iterator[tuple[str, Any]]:
         for key, data in self._backend.get_many(keys):
@@ -580,7 +594,7 @@ class Store:
 
     def delete_many(self, keys: Iterable[str]) -> None:
         """Delete many values; missing keys are no error."""
-        self._backend.delete_many(parse_key(key) for key in keys)
+        self._backend.delete_many(map(parse_key, _several(keys)))
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every value below a folder.
@@ -722,14 +736,22 @@ class Store:
             raise CodecError(f"cannot read {key!r} in {self.uri}: {error}") from error
 
 
+def _several(keys: Iterable[str]) -> Iterable[str]:
+    """Refuse one key in the place of many: its letters are keys, too."""
+    if isinstance(keys, str):
+        raise InvalidOption(f"{keys!r} is one key, and many are wanted; pass [{keys!r}]")
+    return keys
+
+
 def _seconds(ttl: Ttl | None) -> float | None:
     """Check a time to live, and give it in seconds."""
     if ttl is None:
         return None
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if type(seconds) not in (int, float) or not 0 < seconds < float("inf"):
+    if type(seconds) not in (int, float) or not 0 < seconds <= _LONGEST_TTL:
         raise InvalidOption(
-            f"a ttl is a number of seconds above 0 or a timedelta, not {ttl!r}; to delete a value use delete()"
+            f"a ttl is a timedelta or a number of seconds above 0, up to a thousand years, not {ttl!r}; "
+            "to delete a value use delete()"
         )
     return float(seconds)
 

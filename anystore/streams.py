@@ -105,6 +105,7 @@ class ValueWriter(io.BufferedIOBase):
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._position = 0
+        self._failure: Exception | None = None
 
     def writable(self) -> bool:
         """Return True."""
@@ -118,7 +119,7 @@ class ValueWriter(io.BufferedIOBase):
         """Take bytes; they are handed on in larger pieces."""
         if self.closed:
             raise ValueError("write to a closed file")
-        piece = bytes(data)
+        piece = data if isinstance(data, bytes) else bytes(memoryview(data))  # bytes(5) would be five zeros
         self._buffer.append(piece)
         self._buffered += len(piece)
         self._position += len(piece)
@@ -127,15 +128,21 @@ class ValueWriter(io.BufferedIOBase):
         return len(piece)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Hand on what is buffered; once that has failed, a part is missing, and nothing is ever committed."""
+        if self._failure is not None:
+            raise self._failure
         pieces, self._buffer, self._buffered = self._buffer, [], 0
         if self._writer is not None and pieces:
-            self._writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            try:
+                self._writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            except Exception as error:
+                self._failure = error
+                raise
 
     def abort(self) -> None:
         """Forget the value."""
         writer, self._writer = self._writer, None
-        self._buffer, self._buffered = [], 0
+        self._buffer, self._buffered, self._failure = [], 0, None
         if writer is not None:
             writer.abort()
 

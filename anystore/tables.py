@@ -58,14 +58,14 @@ class TableCodec(Codec):
         source = pa.BufferReader(data)
         try:
             if self._format == "parquet":
-                table = parquet.read_table(source)
+                table = parquet.ParquetFile(source).read()  # `read_table` refuses two columns of one name
             elif self._format == "arrow":
                 table = ipc.open_file(source).read_all()
             else:
                 table = csv.read_csv(source)
+            return from_arrow(table, self._frame)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CodecError(f"the value is not {self._format}: {error}") from error
-        return from_arrow(table, self._frame)
 
 
 def is_frame_type(kind: Any) -> bool:
@@ -96,12 +96,12 @@ def to_arrow(value: Any) -> pa.Table:
         if kind == "pandas.DataFrame":
             return pa.Table.from_pandas(value)
         if kind == "polars.LazyFrame":
-            return value.collect().to_arrow()
+            return _polars_to_arrow(value.collect())
         if kind == "polars.DataFrame":
-            return value.to_arrow()
+            return _polars_to_arrow(value)
         if hasattr(value, "__arrow_c_stream__"):
             return pa.table(value)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, *_errors_of(kind)) as error:
         raise CodecError(f"the {type(value).__name__} cannot become an Arrow table: {error}") from error
     raise CodecError(f"{type(value).__name__} is no table; pass a pyarrow.Table, a pandas or a polars frame")
 
@@ -124,6 +124,18 @@ def from_arrow(table: pa.Table, frame: type) -> Any:
     # whoever holds the class has imported its library
     collected = sys.modules["polars"].from_arrow(table)
     return collected.lazy() if name == "polars.LazyFrame" else collected
+
+
+def _polars_to_arrow(frame: Any) -> pa.Table:
+    for name, kind in frame.schema.items():
+        if str(kind) == "Object":  # would be written as addresses in the memory of this process
+            raise TypeError(f"column {name!r} holds Python objects")
+    return frame.to_arrow()
+
+
+def _errors_of(kind: str | None) -> tuple[type[Exception], ...]:
+    """Give the errors of the library of a frame; a lazy frame is computed while it is written."""
+    return (sys.modules["polars"].exceptions.PolarsError,) if kind == "polars.LazyFrame" else ()
 
 
 def _frame_name(kind: type) -> str | None:

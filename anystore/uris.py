@@ -139,7 +139,9 @@ def _parse_path(path: str | bytes) -> StoreUri:
     # `s3:/bucket` is a slip of the finger, and would otherwise become a folder of that name
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
         scheme, _, rest = path.partition(":/")
-        raise InvalidUri(f"{path!r} is neither a URI nor a path; write '{scheme}://{rest}', or './{path}' for a folder")
+        meant = parse_uri(f"{scheme}://{rest}").masked
+        shown = meant.replace("://", ":/", 1)
+        raise InvalidUri(f"{shown!r} is neither a URI nor a path; write '{meant}', or './{shown}' for a folder")
     home = os.path.expanduser(path)  # noqa: PTH111 - a Path would rewrite the rest
     return StoreUri(scheme="file", path=home, text=path)
 

@@ -201,8 +201,15 @@ def _log(context: AssetExecutionContext, report: CrawlReport) -> None:
 
 
 def _failure_text(report: CrawlReport) -> str:
+    """Say what failed, and what that means: what an earlier crawl stored is there whatever happens now."""
     first = report.failures[0]
+    if not report.listed:
+        return (
+            f"the documents of {report.source} could not be listed, so nothing was fetched; "
+            f"what {report.target} has is unchanged: {first.reason}"
+        )
     return (
-        f"{len(report.failures):,} of the documents of {report.source} could not be fetched, "
-        f"{_documents(report):,} are in {report.target}; the first: {first.key or 'the listing'}: {first.reason}"
+        f"of the {report.listed:,} documents of {report.source}, {_documents(report):,} are up to date in "
+        f"{report.target}, and there were {len(report.failures):,} failures; "
+        f"the first: {first.key or 'the listing'}: {first.reason}"
     )

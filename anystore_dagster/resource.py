@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from dagster import Config, ConfigurableResource, EnvVar
+from dagster._config.field_utils import IntEnvVar  # what EnvVar.int() gives; no public name
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from anystore import Store, get_store
@@ -139,7 +140,7 @@ def resolve_variables(value: Any, *, where: str) -> Any:
 
 
 def _variable_name(value: Any) -> str | None:
-    if isinstance(value, EnvVar):
+    if isinstance(value, EnvVar | IntEnvVar):
         return value.env_var_name
     # Dagster gives nested variables as they stand in YAML
     if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str):

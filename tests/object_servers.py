@@ -171,9 +171,10 @@ def fake_gcs() -> Iterator[ObjectServer]:
 
 @dataclass(frozen=True)
 class Spoilt:
-    """What becomes of one request: answered by a status, or by so many bytes of the body before a reset."""
+    """What becomes of one request: answered by a status and an error code, or by so many bytes before a reset."""
 
     status: int | None = None
+    code: str = ""
     cut: int | None = None
 
 
@@ -217,6 +218,7 @@ class Meddler(ThreadingHTTPServer):
 
 class _MeddledAnswer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for the client's delayed acknowledgement
     server: Meddler
 
     def log_message(self, *_: object) -> None:
@@ -227,9 +229,11 @@ class _MeddledAnswer(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         fate = self.server.fate_of(self.command, self.path, headers)
         if fate.status is not None:
+            text = f"<Error><Code>{fate.code}</Code></Error>".encode() if fate.code and self.command != "HEAD" else b""
             self.send_response_only(fate.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
+            self.wfile.write(text)
             return
         behind = http.client.HTTPConnection(HOST, self.server.behind.port, timeout=20)
         behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -2,29 +2,33 @@
 
 import os
 from collections.abc import Hashable, Mapping
-from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from anystore.backend import Backend
 from anystore.extras import load
-from anystore.uris import StoreUri, parse_uri
+from anystore.uris import parse_uri
 
 _MODULE_OF_SCHEME = {
     "file": "local",
     "http": "http",
     "https": "http",
+    "mariadb": "sql",
     "memory": "memory",
+    "mysql": "sql",
+    "postgres": "sql",
+    "postgresql": "sql",
     "redis": "redis",
     "redis+cluster": "redis",
     "rediss": "redis",
     "rediss+cluster": "redis",
+    "sqlite": "sql",
     "unix": "redis",
     "valkey": "redis",
     "valkeys": "redis",
 }
 _FALLBACK = "fsspec"
-_READ_ENVIRONMENT = ("fsspec", "objects")
+_READ_ENVIRONMENT = ("fsspec", "objects", "sql")
 
 # Weakly, so that connections end with the last store that uses them.
 _OPEN: "WeakValueDictionary[Hashable, Backend]" = WeakValueDictionary()
@@ -50,16 +54,19 @@ def open_backend(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Back
     backend = None if identity is None else _OPEN.get(identity)
     if backend is None:
         parsed = parse_uri(uri)
-        made: Backend = _module_of(parsed).from_uri(parsed, config)
+        made: Backend = load(f"anystore.backends.{_name_of(parsed.scheme)}").from_uri(parsed, config)
         backend = made
         if identity is not None and made.shareable:
             backend = _OPEN.setdefault(identity, made)
     return backend
 
 
-def _module_of(uri: StoreUri) -> ModuleType:
-    name = _MODULE_OF_SCHEME.get(uri.scheme, _FALLBACK)
-    return load(f"anystore.backends.{name}")
+def _name_of(scheme: str) -> str:
+    """Give the name of the file for a scheme."""
+    if scheme in _MODULE_OF_SCHEME:
+        return _MODULE_OF_SCHEME[scheme]
+    dialect = _MODULE_OF_SCHEME.get(scheme.partition("+")[0])
+    return dialect if dialect == "sql" else _FALLBACK  # SQLAlchemy's `dialect+driver`
 
 
 def _identity(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Hashable | None:
@@ -88,6 +95,6 @@ def _frozen(value: Any) -> Hashable:
 def _environment(text: str) -> Hashable:
     """Give the variables that a backend reads when it is made."""
     scheme, separator, _ = text.partition("://")
-    if separator and _MODULE_OF_SCHEME.get(scheme, _FALLBACK) in _READ_ENVIRONMENT:
+    if separator and _name_of(scheme.lower()) in _READ_ENVIRONMENT:
         return tuple(os.environ.items())  # nobody knows which of them a cloud's library reads
     return ()

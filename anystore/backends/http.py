@@ -15,7 +15,7 @@ from anystore.web.walk import MAX_DEPTH, ListedFile, Problem, walk
 
 _PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
-_NO_HEAD = frozenset({403, 405, 501})  # 403: a URL that was signed for GET alone
+_NO_HEAD = frozenset({400, 403, 405, 500, 501})  # 403: a URL that was signed for GET alone
 
 _TEXTS = ("username", "password", "user_agent", "ca_file")
 _NUMBERS: dict[str, type[int] | type[float]] = {

@@ -68,6 +68,8 @@ class Client:
             raise InvalidOption("timeout and connect_timeout are seconds above 0, and backoff is not negative")
         if self.retries < 0 or self.max_redirects < 0:
             raise InvalidOption("retries and max_redirects are counts, 0 or more")
+        if "\0" in f"{self.username}{self.password}":
+            raise InvalidOption("username and password cannot hold a NUL character")
         for name, value in {**self.headers, "User-Agent": self.user_agent}.items():
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise InvalidOption(f"the header {name!r} cannot be sent; a name is one word, a value one line of text")

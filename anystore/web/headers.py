@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 
 
 class Headers(Mapping[str, str]):
@@ -64,9 +64,9 @@ def parse_http_date(text: str | None) -> datetime | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # of a year that is none
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def parse_content_range(text: str | None) -> tuple[int, int, int | None] | None:
@@ -91,7 +91,7 @@ def parse_content_range(text: str | None) -> tuple[int, int, int | None] | None:
 
 def parse_length(text: str | None) -> int | None:
     """Read ``Content-Length``; None where it is missing or no number."""
-    return int(text) if text and text.isascii() and text.isdecimal() else None
+    return int(text) if text and re.fullmatch(r"[0-9]{1,19}", text) else None
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:

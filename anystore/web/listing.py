@@ -68,7 +68,7 @@ class _Row:
 
     def sized(self, size: object, *, exact: bool) -> "_Row":
         """Add a size, if it is one, and if this is no folder."""
-        if self.is_folder or not isinstance(size, int):
+        if self.is_folder or type(size) is not int or size < 0:
             return self
         return _Row(self.name, self.is_folder, size, exact, self.modified, self.modified_exact)
 
@@ -177,7 +177,7 @@ def _caddy_rows(items: list[dict[str, object]], url: str) -> Iterator[_Row]:
 
 _XML_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*\?>\s*<list>(.*)</list>\s*", re.DOTALL)
 _XML_ROW = re.compile(
-    rb'\s*<(?P<type>directory|file|other) mtime="(?P<mtime>[^"<]*)"(?: size="(?P<size>\d+)")?>'
+    rb'\s*<(?P<type>directory|file|other) mtime="(?P<mtime>[^"<]*)"(?: size="(?P<size>\d{1,19})")?>'
     rb"(?P<name>[^<]*)</(?P=type)>"
 )
 
@@ -209,9 +209,9 @@ def _parse_iso(text: str) -> datetime | None:
     """Read an ISO time with its zone, cut to seconds like ``Last-Modified``."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC).replace(microsecond=0) if moment.tzinfo else None
+    except (ValueError, OverflowError):  # the latter at the ends of the calendar
         return None
-    return moment.astimezone(UTC).replace(microsecond=0) if moment.tzinfo else None
 
 
 # -- HTML -----------------------------------------------------------------------
@@ -223,7 +223,7 @@ _TIME = re.compile(
     r" (?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?\b"
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SIZE = re.compile(r"(?:^|\s)(\d+(?:\.\d+)?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
+_SIZE = re.compile(r"(?:^|\s)(\d{1,19}(?:\.\d{1,9})?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -323,7 +323,7 @@ def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
             texts.append(cell.text())
         cell = cell.next
     size, exact, shown = _parse_details(" \n ".join(texts))
-    if counted.isascii() and counted.isdecimal():
+    if re.fullmatch(r"[0-9]{1,19}", counted):
         size, exact = int(counted), True
     return size, exact, moment or shown
 

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -237,7 +238,8 @@ class Transfer:
         if line is None:
             return
         if line.pid == os.getpid():
-            line.multi.remove_handle(line.easy)
+            with suppress(pycurl.error):  # it was never added, if its options were refused
+                line.multi.remove_handle(line.easy)
             line.easy.reset()  # lets the sink and the secrets go
         self._lines.give(line)
 

@@ -98,7 +98,10 @@ def redirect_target(url: str, location: str) -> str:
         BackendError: If it is no HTTP URL, or leads from HTTPS back to plain HTTP.
     """
     safe = _UNSAFE.sub(lambda sign: quote(sign[0].encode("latin-1", "replace")), location.strip())
-    scheme, netloc, path, query, _ = urlsplit(urljoin(url, safe))
+    try:
+        scheme, netloc, path, query, _ = urlsplit(urljoin(url, safe))
+    except ValueError as error:
+        raise BackendError(f"{masked_url(url)} redirects to what is no URL; open the right address instead") from error
     if scheme not in _DEFAULT_PORT or not netloc:
         raise BackendError(f"{masked_url(url)} redirects to something that is not HTTP; open the right address instead")
     if scheme == "http" and parse_uri(url).scheme == "https":
@@ -130,7 +133,10 @@ def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
     if mark or not path or "\\" in path or path.startswith("//"):
         return None
     if _SCHEME.match(path):
-        parts = urlsplit(path)
+        try:
+            parts = urlsplit(path)
+        except ValueError:  # a host that is none
+            return None
         if parts.scheme not in _DEFAULT_PORT or "@" in parts.netloc or not _same_origin(path, folder):
             return None
         path = parts.path

@@ -14,15 +14,18 @@ from itertools import islice
 from uuid import uuid4
 
 import pytest
+from obstore import exceptions
 
 from anystore.backend import Feature
 from anystore.backends.objects import from_uri, probing, service
 from anystore.errors import (
     AlreadyExists,
+    AnystoreError,
     BackendError,
     DoesNotExist,
     InvalidKey,
     InvalidUri,
+    ReadOnlyError,
     Unsupported,
     VersionMismatch,
 )
@@ -119,16 +122,16 @@ def test_foreign_name_fails_the_listing_by_its_name(backend, client, name):
     assert list(backend.keys("folder/")) == [KEY]
 
 
-def test_listing_goes_on_behind_a_page_and_is_lazy(backend, client, between):
-    names = [f"many/{number:04}" for number in range(1100)]
-    for name in names:
-        client.put_object(Bucket=BUCKET, Key=folder_of(backend) + name, Body=b"x")
-    watched = from_uri(parse_uri(backend.uri), {"endpoint_url": between.url, "key": "x", "secret": "y"})
-    keys = watched.keys()
-    assert list(islice(keys, 5)) == names[:5]
-    assert len(between.asked) == 1
-    assert [*names[:5], *keys] == names
-    assert len(between.asked) == 2
+def test_listing_goes_on_behind_a_page_and_is_lazy(seaweedfs_server):
+    with meddler(seaweedfs_server) as between:
+        backend = opened(seaweedfs_server, endpoint_url=between.url)
+        names = [f"many/{number:04}" for number in range(1100)]
+        opened(seaweedfs_server, folder=folder_of(backend)[:-1]).put_many((parse_key(name), b"x") for name in names)
+        keys = backend.keys()
+        assert list(islice(keys, 5)) == names[:5]
+        assert len(between.asked) == 1
+        assert [*names[:5], *keys] == names
+        assert len(between.asked) == 2
 
 
 # -- parts ---------------------------------------------------------------------------
@@ -146,7 +149,9 @@ def test_large_value_is_sent_in_parts(backend, client):
         assert not backend.exists(KEY)
     assert uploads(client, backend) == []
     assert backend.stat(KEY).size == 24 << 20
-    assert len(client.get_object_attributes(Bucket=BUCKET, Key=folder_of(backend) + KEY, ObjectAttributes=["ObjectSize"]))
+    assert len(
+        client.get_object_attributes(Bucket=BUCKET, Key=folder_of(backend) + KEY, ObjectAttributes=["ObjectSize"])
+    )
     assert backend.stat(KEY).version.endswith("-3")
 
 
@@ -274,9 +279,17 @@ def test_read_goes_on_where_the_connection_was_cut(moto_server, between):
     assert b"".join(backend.read(KEY)) == data
     between.spoil("GET", Spoilt(cut=10_000))
     assert backend.get(KEY) == data
-    parts = [headers for method, _, headers in between.asked if method == "GET" and "range" in headers]
-    assert parts
-    assert all("if-match" in headers for headers in parts)
+
+
+def test_parts_are_asked_for_by_version(moto_server, between):
+    backend = opened(moto_server, endpoint_url=between.url)
+    backend.put(KEY, os.urandom(3 << 20))
+    with backend.reader(KEY) as reader:
+        first = b"".join(reader.read())
+        assert b"".join(reader.read(5, 2 << 20)) == first[5 : 2 << 20]
+    ranges = [(headers["range"], headers.get("if-match")) for _, _, headers in between.asked if "range" in headers]
+    version = f'"{reader.entry.version}"'
+    assert ranges == [("bytes=0-1048575", None), ("bytes=1048576-3145727", version), ("bytes=5-2097151", version)]
 
 
 def test_value_replaced_behind_a_cut_connection_is_not_mixed(moto_server, between, backend):
@@ -376,28 +389,71 @@ def test_wrong_password_is_an_error_of_its_own(seaweedfs_server, call):
     assert "wrong-secret" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("call", ["put", "copy", "delete", "put_many"])
+def test_missing_permission_to_write_is_read_only(moto_server, between, call):
+    backend = opened(moto_server, endpoint_url=between.url)
+    backend.put(KEY, b"x")
+    between.spoil("POST" if call == "delete" else "PUT", Spoilt(status=403, code="AccessDenied"))
+    with pytest.raises(ReadOnlyError, match="AccessDenied") as caught:
+        CALLS[call](backend)
+    assert isinstance(caught.value, PermissionError)
+    assert backend.uri in str(caught.value)
+
+
+def test_credentials_that_may_only_read_declare_no_conditions(moto_server, between):
+    backend = opened(moto_server, endpoint_url=between.url)
+    between.spoil("PUT", Spoilt(status=403, code="AccessDenied"))
+    assert not (Feature.CREATE | Feature.SWAP | Feature.SORTED) & backend.features
+    assert Feature.CREATE in opened(moto_server, endpoint_url=between.url).features
+
+
+def test_every_error_of_obstore_becomes_one_of_ours(backend):
+    kinds = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
+    assert len(kinds) > 8
+    for kind in [*kinds, FileNotFoundError, ValueError, OSError]:
+        assert issubclass(kind, service.ERRORS)
+        with pytest.raises(AnystoreError) as caught, backend._service.errors("read", key=KEY):
+            raise kind("secret, moto-secret-0123456789")
+        assert backend.uri in str(caught.value)
+        assert "moto-secret" not in "".join(traceback.format_exception(caught.value))
+        assert type(pickle.loads(pickle.dumps(caught.value))) is type(caught.value)
+
+
 # -- processes and threads --------------------------------------------------------------
 
 
-def use_in_child(backend, results):
+def use_in_child(use, results):
     try:
-        results.put(backend.get(KEY))
+        results.put(use())
     except BackendError as error:
         results.put(str(error))
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_fork_after_use_raises_at_once_and_names_spawn(backend):
-    backend.put(KEY, b"x")
+@pytest.mark.parametrize("begun", ["get", "new", "read", "keys", "writer"])
+def test_fork_after_use_raises_at_once_and_names_spawn(backend, moto_server, begun):
+    backend.put(KEY, b"x" * (3 << 20))
+    pieces, keys, writer = backend.read(KEY), backend.keys(), backend.writer(parse_key("new"))
+    assert next(pieces)
+    write_parts(writer, 2)
+    uses = {
+        "get": lambda: backend.get(KEY),
+        "new": lambda: opened(moto_server).exists(KEY),
+        "read": lambda: list(pieces),
+        "keys": lambda: list(keys),
+        "writer": lambda: write_parts(writer, 1),
+    }
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    child = context.Process(target=use_in_child, args=(backend, results))
+    child = context.Process(target=use_in_child, args=(uses[begun], results))
     child.start()
     try:
         assert "spawn" in results.get(timeout=10)
     finally:
         child.kill()
         child.join()
+        writer.abort()
+    assert backend.exists(KEY)
 
 
 def test_backend_goes_to_another_process(backend, moto_server):

@@ -1,14 +1,18 @@
 """Object stores pass the suite, on real servers."""
 
 import http.client
+import json
 import re
+import urllib.parse
 
 import pytest
 
+from anystore.backend import Feature
 from anystore.backends.objects import from_uri
 from anystore.testing import BackendSuite
 from anystore.uris import parse_uri
-from tests.object_servers import BUCKET, azurite, moto, seaweedfs
+from tests.gcs_xml import xml_writes
+from tests.object_servers import BUCKET, azurite, fake_gcs, moto, seaweedfs
 from tests.servers import HOST
 
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -35,6 +39,21 @@ def seaweedfs_server():
 def azurite_server():
     with azurite() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def gcs_server():
+    with fake_gcs() as server, xml_writes(server) as proxy:
+        ask_google(server.port, "POST", "/storage/v1/b?project=x", json.dumps({"name": BUCKET}).encode())
+        yield server, proxy
+
+
+def ask_google(port, method, path, body=None, kind="application/json"):
+    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    connection.request(method, path, body, {"Content-Type": kind})
+    answer = connection.getresponse().read()
+    connection.close()
+    return answer
 
 
 class InBucket(BackendSuite):
@@ -121,3 +140,53 @@ class TestAzurite(BackendSuite):
 
     def remove(self, backend, key):
         self.blobs.delete_blob(key)
+
+
+class TestGoogle(BackendSuite):
+    """Objects are placed by Google's JSON interface; obstore's XML writes are turned into it, too."""
+
+    unholdable = NOWHERE
+
+    @pytest.fixture
+    def backend(self, gcs_server):
+        server, proxy = gcs_server
+        self.port = server.port
+        for one in json.loads(self.ask("GET", f"/storage/v1/b/{BUCKET}/o")).get("items", []):
+            self.remove(None, one["name"])
+        return from_uri(parse_uri(f"gs://{BUCKET}"), {"token": "anon", "endpoint_url": proxy.url})
+
+    def ask(self, *request):
+        return ask_google(self.port, *request)
+
+    def place(self, backend, key, data):
+        query = urllib.parse.urlencode({"uploadType": "media", "name": key})
+        self.ask("POST", f"/upload/storage/v1/b/{BUCKET}/o?{query}", data, "application/octet-stream")
+
+    def peek(self, backend, key):
+        return self.ask("GET", f"/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(key, safe='')}?alt=media")
+
+    def remove(self, backend, key):
+        self.ask("DELETE", f"/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(key, safe='')}")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("moto_server", Feature.CREATE | Feature.SWAP | Feature.SORTED),
+        ("seaweedfs_server", Feature.CREATE | Feature.SWAP),
+        ("azurite_server", Feature.CREATE | Feature.SWAP),
+        ("gcs_server", Feature.CREATE | Feature.SWAP),
+    ],
+)
+def test_what_each_service_can_do(request, name, expected):
+    """So that no test of the suite passes for a feature that went away unseen."""
+    server = request.getfixturevalue(name)
+    config = {
+        "azurite_server": lambda: {"account_name": server.user, "account_key": server.password},
+        "gcs_server": lambda: {"token": "anon"},
+    }.get(name, lambda: {"key": server.user, "secret": server.password})()
+    scheme = {"azurite_server": "az", "gcs_server": "gs"}.get(name, "s3")
+    url = server[1].url if name == "gcs_server" else server.url
+    backend = from_uri(parse_uri(f"{scheme}://{BUCKET}"), config | {"endpoint_url": url})
+    every = Feature.CREATE | Feature.SWAP | Feature.SORTED
+    assert backend.features & every == expected

@@ -83,6 +83,7 @@ class TestUri:
         one, two = make(uri), make(uri)
         one.put("a", b"x")
         assert not two.exists("a")
+        assert not one.shareable
         assert os.listdir(tmp_path) == []
 
     @pytest.mark.parametrize(
@@ -103,7 +104,9 @@ class TestUri:
             make(uri)
         assert hint in str(caught.value)
 
-    @pytest.mark.parametrize("uri", ["postgresql+pg8000://h/d", "mysql+mysqldb://h/d", "mariadb+mariadbconnector://h/d"])
+    @pytest.mark.parametrize(
+        "uri", ["postgresql+pg8000://h/d", "mysql+mysqldb://h/d", "mariadb+mariadbconnector://h/d"]
+    )
     def test_missing_driver_is_named(self, uri):
         with pytest.raises(MissingExtra, match="pip install"):
             make(uri)
@@ -377,6 +380,18 @@ class TestChunks:
             writer.abort()
             assert backend.get("a") == b"old"
 
+    @pytest.mark.parametrize("deleted", ["id IS NOT NULL", "start > 0"])
+    def test_value_whose_chunks_were_deleted_by_others_is_an_error(self, backend, plain, deleted):
+        backend.put("a", b"x" * LARGE)
+        plain.execute(f"DELETE FROM anystore_chunks WHERE {deleted}")
+        for call in (lambda: backend.get("a"), lambda: backend.take("a"), lambda: list(backend.get_many(["a"]))):
+            with pytest.raises(BackendError, match="part of the value"):
+                call()
+        with pytest.raises(VersionMismatch):
+            list(backend.read("a"))
+        backend.delete("a")
+        assert not backend.exists("a")
+
     def test_failed_clean_up_does_not_fail_the_write(self, backend, plain, monkeypatch):
         backend.put("a", b"x" * LARGE)
         with monkeypatch.context() as patch:
@@ -611,8 +626,8 @@ with ThreadPoolExecutor(threads) as pool:
 """
 
 
-# One is for drivers for asyncio, which are refused; the other is for callers of psycopg to raise.
-NOT_RAISED = {"EmulatedDBAPIException", "Rollback"}
+# For drivers for asyncio, which are refused; for callers of psycopg to raise; what PyMySQL's errors derive from.
+NOT_RAISED = {"EmulatedDBAPIException", "Rollback", "MySQLError"}
 
 
 class TestErrors:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
@@ -33,6 +32,24 @@ def mariadb_connection(mariadb_server):
     login = {"host": s.host, "port": s.port, "user": s.user, "password": s.password, "database": s.database}
     with pymysql.connect(**login, autocommit=True) as connection:
         yield connection
+
+
+def opened(server):
+    """A backend whose tables are there."""
+    backend = from_uri(parse_uri(server.url), {"table": OnServer.table})
+    backend.exists("made")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_backend(postgres_server):
+    yield from opened(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def mariadb_backend(mariadb_server):
+    yield from opened(mariadb_server)
 
 
 class InTables(BackendSuite):
@@ -75,26 +92,18 @@ class InTables(BackendSuite):
             return bytes(value)
         return b"".join(row[0] for row in self.run("SELECT data FROM TABLE_chunks WHERE id = ? ORDER BY start", chunks))
 
-    @contextmanager
-    def in_table(self, uri, table, plain, **options):
-        """A backend in a table that ``plain`` reaches too."""
-        self.plain, self.table = plain, table
-        backend = from_uri(parse_uri(uri), {"table": table, **options})
-        try:
-            yield backend
-        finally:
-            backend.close()
-
 
 class TestSqliteFile(InTables):
     mark = "?"
+    table = "anystore"
 
     @pytest.fixture
     def backend(self, tmp_path):
-        plain = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
-        with self.in_table(f"sqlite:///{tmp_path}/store.db", "anystore", plain) as backend:
-            yield backend
-        plain.close()
+        self.plain = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        backend = from_uri(parse_uri(f"sqlite:///{tmp_path}/store.db"), {})
+        yield backend
+        backend.close()
+        self.plain.close()
 
 
 class TestSqliteMemory(BackendSuite):
@@ -104,24 +113,21 @@ class TestSqliteMemory(BackendSuite):
 
 
 class OnServer(InTables):
-    """The tables are made once and emptied for each test, which takes less time."""
+    """The tables are made once, and emptied for each test, which takes less time."""
 
-    TABLE = "conformance"
+    table = "anystore"
 
-    @contextmanager
-    def emptied(self, uri, plain, **options):
-        with self.in_table(uri, self.TABLE, plain, **options) as backend:
-            backend.exists("made")
-            for name in ("TABLE", "TABLE_chunks", "TABLE_loose"):
-                self.run(f"DELETE FROM {name}")
-            yield backend
+    def emptied(self, backend, plain):
+        self.plain = plain
+        for name in ("TABLE", "TABLE_chunks", "TABLE_loose"):
+            self.run(f"DELETE FROM {name}")
+        return backend
 
 
 class TestPostgres(OnServer):
     @pytest.fixture
-    def backend(self, postgres_server, postgres_connection):
-        with self.emptied(postgres_server.url, postgres_connection) as backend:
-            yield backend
+    def backend(self, postgres_backend, postgres_connection):
+        return self.emptied(postgres_backend, postgres_connection)
 
 
 class TestMariadb(OnServer):
@@ -132,9 +138,8 @@ class TestMariadb(OnServer):
         return key.encode()
 
     @pytest.fixture
-    def backend(self, mariadb_server, mariadb_connection):
-        with self.emptied(mariadb_server.url, mariadb_connection) as backend:
-            yield backend
+    def backend(self, mariadb_backend, mariadb_connection):
+        return self.emptied(mariadb_backend, mariadb_connection)
 
 
 class TestWithoutReturning(Exclusive, Expiring):
@@ -142,10 +147,11 @@ class TestWithoutReturning(Exclusive, Expiring):
 
     @pytest.fixture
     def backend(self, mariadb_server):
-        backend = from_uri(parse_uri(mariadb_server.url), {"table": f"t{uuid4().hex}"})
+        backend = from_uri(parse_uri(mariadb_server.url), {"table": "without_returning"})
         dialect = backend._values().connections.dialect
         assert dialect.returns_inserts
         assert dialect.returns_deletes
         dialect.returns_inserts = dialect.returns_deletes = False
+        backend.delete_many(list(backend.keys()))
         yield backend
         backend.close()

@@ -283,7 +283,7 @@ class TestPool:
         backend = make(server.url, pool_size=1)
         backend.put("a", b"x")
         connections = backend._values().connections
-        with pytest.raises(KeyboardInterrupt), connections._borrow() as connection:  # noqa: PT012 - the block is the subject
+        with pytest.raises(KeyboardInterrupt), connections._borrow() as connection:
             connection.cursor().execute("SELECT 1")  # its answer is not read
             raise KeyboardInterrupt
         assert backend.get("a") == b"x"

@@ -308,7 +308,10 @@ def test_a_full_disk_leaves_the_old_archive(tmp_path, monkeypatch, call, number)
     if failure is not None:
         assert "No space left" in failure
         assert "'b'" in failure
-        assert Path(path).read_bytes() == before
+        if (call, number) == ("fsync", 3):  # of the folder, when all else is done: whether it is durable is not known
+            assert len(list(backend.keys())) == 6
+        else:
+            assert Path(path).read_bytes() == before
     assert sorted(backend.keys())[:5] == [f"a/{index}" for index in range(5)]
     assert list(ZipBackend(path).get_many([parse_key("a/1")])) == [("a/1", OLD)]
     check_archive(path)

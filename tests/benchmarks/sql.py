@@ -86,9 +86,7 @@ class Plain:
 
     def read_stream(self) -> None:
         sql = "SELECT data FROM plain_chunks WHERE id = 1 AND start >= ? AND start < ? ORDER BY start"
-        size = sum(
-            sum(len(row[0]) for row in self.run(sql, start, start + 4)) for start in range(0, MEBIBYTES * 4, 4)
-        )
+        size = sum(sum(len(row[0]) for row in self.run(sql, start, start + 4)) for start in range(0, MEBIBYTES * 4, 4))
         assert size == MEBIBYTES << 20
 
 
@@ -111,19 +109,24 @@ class PlainPostgres(Plain):
         assert len(self.run("SELECT k, value FROM plain WHERE k = ANY(?)", list(names))) == len(names)
 
 
-def measure(title: str, *tasks: tuple[str, Task], per: int = 1) -> None:
-    """Print the medians of tasks that take turns; the first is ours, the second what it is compared with."""
-    times: dict[str, list[float]] = {name: [] for name, _ in tasks}
+def measure(title: str, ours: Task, plain: Task, cache: Task | None = None, *, per: int = 1) -> None:
+    """Print the medians of what takes turns, and how many times longer ours takes."""
+    tasks = {"anystore": ours, "plain": plain} | ({"diskcache": cache} if cache is not None else {})
+    times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(ROUNDS if per > 1 else 3):
-        for name, task in tasks:
+        for name, task in tasks.items():
             started = time.perf_counter()
             task()
             times[name].append((time.perf_counter() - started) / per)
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    ours, *others = medians
-    text = "  ".join(f"{name} {_shown(medians[name])}" for name in medians)
-    ratios = "  ".join(f"{medians[ours] / medians[name]:.2f} x {name}" for name in others)
-    print(f"  {title:18}{text}   = {ratios}", flush=True)
+    report(title, {name: statistics.median(taken) for name, taken in times.items()})
+
+
+def report(title: str, medians: dict[str, float]) -> None:
+    """Print one line."""
+    shown = "  ".join(f"{name} {_shown(median)}" for name, median in medians.items())
+    ours = medians.pop("anystore")
+    ratios = "  ".join(f"{ours / median:.2f} x {name}" for name, median in medians.items())
+    print(f"  {title:18}{shown}   = {ratios}", flush=True)
 
 
 def _shown(seconds: float) -> str:
@@ -131,6 +134,8 @@ def _shown(seconds: float) -> str:
 
 
 def each(call: Callable[[str], object], names: Sequence[str]) -> Task:
+    """Make a task of a call for each name."""
+
     def task() -> None:
         for name in names:
             call(name)
@@ -139,63 +144,86 @@ def each(call: Callable[[str], object], names: Sequence[str]) -> Task:
 
 
 def compare(title: str, backend: SqlBackend, plain: Plain, cache: diskcache.Cache | None) -> None:
+    """Run everything on one database."""
     print(f"{title}: {SINGLE:,} values of 1 KiB, per call")
+    compare_single(backend, plain, cache)
+    compare_deletion(backend, plain)
+    compare_many(backend, plain)
+    compare_streams(backend, plain)
+
+
+def compare_single(backend: SqlBackend, plain: Plain, cache: diskcache.Cache | None) -> None:
     names, fresh = keys("single", SINGLE), iter(range(1_000_000))
 
-    def third(call: Callable[[str], object], chosen: Sequence[str] = names) -> list[tuple[str, Task]]:
-        return [("diskcache", each(call, chosen))] if cache is not None else []
-
-    def put_new(call: Callable[[str], object]) -> Task:
-        return lambda: each(call, keys(f"new{next(fresh)}", SINGLE))()
-
-    def ours_put(key: str) -> object:
+    def store(key: str) -> object:
         return backend.put(key, DATA)
 
-    def cache_put(key: str) -> object:
+    def store_cached(key: str) -> object:
         return cache.set(key, DATA)
 
-    new = [("anystore", put_new(ours_put)), ("plain", put_new(plain.put))]
-    measure("put, new", *new, *([("diskcache", put_new(cache_put))] if cache is not None else []), per=SINGLE)
-    measure("put, over", ("anystore", each(ours_put, names)), ("plain", each(plain.put, names)), *third(cache_put), per=SINGLE)  # fmt: skip
+    def get_cached(key: str) -> object:
+        return cache.get(key)
 
-    def read(sql: str) -> Callable[[str], object]:
-        return lambda key: plain.run(sql, key)[0]
+    def store_new(call: Callable[[str], object]) -> Task:
+        def task() -> None:  # other names each time
+            each(call, keys(f"new{next(fresh)}", SINGLE))()
 
-    get = read("SELECT value FROM plain WHERE k = ?")
-    exists = read("SELECT 1 FROM plain WHERE k = ?")
-    cached = cache or {}
-    measure("get", ("anystore", each(backend.get, names)), ("plain", each(get, names)), *third(cached.get), per=SINGLE)
-    measure("exists", ("anystore", each(backend.exists, names)), ("plain", each(exists, names)), *third(cached.__contains__), per=SINGLE)  # fmt: skip
+        return task
 
-    def delete(prefix: str, put: Callable[[str], object], drop: Callable[[str], object]) -> float:
-        chosen = keys(prefix, SINGLE)
-        each(put, chosen)()
+    def if_cached(task: Task) -> Task | None:
+        return task if cache is not None else None
+
+    measure("put, new", store_new(store), store_new(plain.put), if_cached(store_new(store_cached)), per=SINGLE)
+    measure("put, over", each(store, names), each(plain.put, names), if_cached(each(store_cached, names)), per=SINGLE)
+    calls = {
+        "get": (backend.get, "SELECT value FROM plain WHERE k = ?", get_cached),
+        "exists": (backend.exists, "SELECT 1 FROM plain WHERE k = ?", lambda key: key in cache),
+    }
+    for title, (ours, sql, cached) in calls.items():
+        fetch = each(lambda key, sql=sql: plain.run(sql, key)[0], names)
+        measure(title, each(ours, names), fetch, if_cached(each(cached, names)), per=SINGLE)
+
+
+def compare_deletion(backend: SqlBackend, plain: Plain) -> None:
+    names = keys("gone", SINGLE)
+
+    def taken(put: Callable[[str], object], drop: Callable[[str], object]) -> float:
+        each(put, names)()
         started = time.perf_counter()
-        each(drop, chosen)()
+        each(drop, names)()
         return (time.perf_counter() - started) / SINGLE
 
-    ours = statistics.median(delete("gone", ours_put, backend.delete) for _ in range(3))
-    raw = statistics.median(delete("gone", plain.put, lambda key: plain.run("DELETE FROM plain WHERE k = ?", key)) for _ in range(3))  # fmt: skip
-    print(f"  {'delete':18}anystore {_shown(ours)}  plain {_shown(raw)}   = {ours / raw:.2f} x plain")
+    def drop_plain(key: str) -> object:
+        return plain.run("DELETE FROM plain WHERE k = ?", key)
 
+    ours, others = [], []
+    for _ in range(ROUNDS):
+        ours.append(taken(lambda key: backend.put(key, DATA), backend.delete))
+        others.append(taken(plain.put, drop_plain))
+    report("delete", {"anystore": statistics.median(ours), "plain": statistics.median(others)})
+
+
+def compare_many(backend: SqlBackend, plain: Plain) -> None:
     many = keys("many", 1000)
-    measure("put_many 1,000", ("anystore", lambda: backend.put_many((key, DATA) for key in many)), ("plain", lambda: plain.put_many(many)))  # fmt: skip
-    measure("get_many 1,000", ("anystore", lambda: list(backend.get_many(many))), ("plain", lambda: plain.get_many(many)))  # fmt: skip
-
+    measure("put_many 1,000", lambda: backend.put_many((key, DATA) for key in many), lambda: plain.put_many(many))
+    measure("get_many 1,000", lambda: list(backend.get_many(many)), lambda: plain.get_many(many))
     listed = keys("list", LISTED)
     backend.put_many((key, b"x") for key in listed)
     for start in range(0, LISTED, 1000):
         plain.put_many(listed[start : start + 1000])
     between = "SELECT k FROM plain WHERE k > ? AND k < ? ORDER BY k"
-    measure(f"list {LISTED:,}", ("anystore", lambda: list(backend.keys("list/"))), ("plain", lambda: plain.run(between, "list/", "list0")))  # fmt: skip
+    title = f"list {LISTED:,}"
+    measure(title, lambda: list(backend.keys("list/")), lambda: plain.run(between, "list/", "list0"))
 
-    def write_stream() -> None:
+
+def compare_streams(backend: SqlBackend, plain: Plain) -> None:
+    def write() -> None:
         with backend.writer("stream") as writer:
             for _ in range(MEBIBYTES * 4):
                 writer.write(CHUNK)
 
-    measure(f"write {MEBIBYTES} MiB", ("anystore", write_stream), ("plain", plain.write_stream))
-    measure(f"read {MEBIBYTES} MiB", ("anystore", lambda: sum(map(len, backend.read("stream")))), ("plain", plain.read_stream))  # fmt: skip
+    measure(f"write {MEBIBYTES} MiB", write, plain.write_stream)
+    measure(f"read {MEBIBYTES} MiB", lambda: sum(map(len, backend.read("stream"))), plain.read_stream)
 
 
 @contextlib.contextmanager

@@ -10,20 +10,31 @@ from typing import Any
 from urllib.parse import quote
 
 from anystore.backend import Backend, Entry, Feature, Reader, Writer
-from anystore.backends.fsspec.files import Files, Info
-from anystore.backends.fsspec.options import check_arguments, find_filesystem, read_location
-from anystore.backends.fsspec.values import FsspecWriter, entry_of, open_reader
-from anystore.errors import BackendError, ForeignNameWarning
+from anystore.backends.fsspec.files import Info
+from anystore.backends.fsspec.media import ANY, Medium
+from anystore.backends.fsspec.options import check_arguments, class_of, find_filesystem, read_location, text_secrets
+from anystore.backends.fsspec.values import entry_of
+from anystore.errors import ForeignNameWarning
+from anystore.extras import load
 from anystore.keys import Key
-from anystore.uris import StoreUri, collect_secrets
+from anystore.uris import StoreUri
+
+_MODULE_OF_PROTOCOL = {
+    "ftp": "ftp",
+    "s3": "buckets",
+    "s3a": "buckets",
+    "sftp": "sftp",
+    "ssh": "sftp",
+    "webdav": "webdav",
+}
 
 
 def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "FsspecBackend":
     """Make the backend of a URI whose scheme fsspec knows; the library is imported, nothing connected."""
     protocol, filesystem = find_filesystem(uri)
-    root, options = read_location(uri, protocol, filesystem)
+    root, options = read_location(uri, protocol, filesystem, config)
     given = options | dict(config)
-    found = uri.secrets | collect_secrets(given)
+    found = uri.secrets | text_secrets(given)
     return FsspecBackend(
         protocol,
         root,
@@ -47,8 +58,6 @@ class FsspecBackend(Backend):
         ValueError: If fsspec knows no such protocol.
     """
 
-    features = Feature.WRITE | Feature.LIST
-
     def __init__(
         self,
         protocol: str,
@@ -60,13 +69,20 @@ class FsspecBackend(Backend):
     ) -> None:
         arguments = arguments or {}
         self.uri = uri or f"fsspec+{protocol}://{root}"
-        self._files = Files(
+        self._medium = _medium_of(protocol)
+        self._files = self._medium.files(
             protocol,
+            class_of(protocol),
             root.rstrip("/"),
             arguments=arguments,
             uri=self.uri,
-            hidden=collect_secrets(arguments) | set(hidden),
+            hidden=text_secrets(arguments) | set(hidden),
         )
+
+    @property
+    def features(self) -> Feature:
+        """What the protocol is known to do."""
+        return self._medium.features
 
     def __repr__(self) -> str:
         """Show the class and the URI."""
@@ -78,28 +94,20 @@ class FsspecBackend(Backend):
         return _restore, (files.protocol, files.root, files.arguments, files.uri, files.hidden)
 
     def get(self, key: Key) -> bytes:
-        if self._files.is_local:  # by its descriptor, which no symlink leads out of the root
-            return b"".join(self.read(key))
-        try:
-            with self._files.errors(key, "read"):
-                data: bytes = self._files.fs.cat_file(self._files.path(key))
-        except BackendError:
-            self._files.info(key)  # some servers only say "failure" of a folder, or of what is not there
-            raise
-        return data
+        return self._medium.get(self._files, key)
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        return _read_and_close(open_reader(self._files, key), start, stop)
+        return _read_and_close(self.reader(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
-        return open_reader(self._files, key)
+        return self._medium.open_reader(self._files, key)
 
     def stat(self, key: Key) -> Entry:
         return self._entry(key, self._files.info(key))
 
     def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         self.require_write(key, create=create, version=version, ttl=ttl)
-        return FsspecWriter(self._files, key)
+        return self._medium.open_writer(self._files, key)
 
     def delete(self, key: Key) -> None:
         self._files.delete(key)
@@ -133,6 +141,12 @@ class FsspecBackend(Backend):
 
     def _entry(self, key: str, info: Info) -> Entry:
         return entry_of(key, info, protocol=self._files.protocol)
+
+
+def _medium_of(protocol: str) -> Medium:
+    module = _MODULE_OF_PROTOCOL.get(protocol)
+    medium: Medium = load(f"anystore.backends.fsspec.{module}").MEDIUM if module else ANY
+    return medium
 
 
 def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:

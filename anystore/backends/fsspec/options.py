@@ -10,8 +10,8 @@ import fsspec
 from fsspec.registry import get_filesystem_class, known_implementations
 
 from anystore.errors import InvalidOption, InvalidUri
-from anystore.extras import missing
-from anystore.uris import StoreUri
+from anystore.extras import load, missing
+from anystore.uris import StoreUri, collect_secrets
 
 LOCAL = frozenset({"file", "local"})
 """Protocols of the machine's own files."""
@@ -20,7 +20,11 @@ _URLS = frozenset({"http", "https", "sync-http", "sync-https"})
 # Their constructors swallow any option, so a mistyped one has to be found here.
 _SWALLOWING = LOCAL | {"memory", "ftp", "s3", "s3a", "gs", "gcs"}
 # These hand every option on to the library below, which knows no listing cache.
-_HANDING_ON = frozenset({"sftp", "ssh", "smb"})
+_HANDING_ON = frozenset({"smb"})
+# Those whose filesystem in fsspec connects, or is configured, otherwise than a store needs it. An installed sshfs
+# takes the name sftp over, so fsspec's registry is not asked there.
+_OURS = {"sftp": "sftp", "ssh": "sftp", "webdav": "webdav"}
+_SAME = {"dav": "webdav", "davs": "webdav", "webdavs": "webdav"}
 _EVERYWHERE = frozenset({"asynchronous", "loop", "batch_size"})
 _CREDENTIALS = {
     "s3": ("key", "secret"),
@@ -44,13 +48,14 @@ def find_filesystem(uri: StoreUri) -> tuple[str, Any]:
         InvalidUri: If fsspec knows no such protocol.
         MissingExtra: If the library of the protocol is not installed.
     """
-    protocol = uri.scheme.removeprefix("fsspec+")
+    name = uri.scheme.removeprefix("fsspec+")
+    protocol = _SAME.get(name, name)
     if protocol in _URLS:
         raise InvalidUri(
             f"{uri.masked}: fsspec cuts names of web pages at '#' and '?'; open '{protocol}://…' without 'fsspec+'"
         )
     try:
-        return protocol, get_filesystem_class(protocol or "?")
+        return protocol, class_of(protocol or "?")
     except ValueError:
         near = difflib.get_close_matches(protocol, fsspec.available_protocols(), n=1)
         hint = f"did you mean '{near[0]}://'?" if near else "write it like './folder', 'memory://name' or 's3://bucket'"
@@ -60,13 +65,33 @@ def find_filesystem(uri: StoreUri) -> tuple[str, Any]:
         raise missing(library.partition(".")[0], needed_by=f"{protocol}://") from error
 
 
-def read_location(uri: StoreUri, protocol: str, filesystem: Any) -> tuple[str, dict[str, Any]]:
+def class_of(protocol: str) -> Any:
+    """Find the class of a protocol's filesystem.
+
+    Args:
+        protocol: The protocol.
+
+    Returns:
+        The class: one of ours where we have one, else fsspec's.
+
+    Raises:
+        ImportError: If the library of the protocol is not installed.
+        ValueError: If fsspec knows no such protocol.
+    """
+    module = _OURS.get(protocol)
+    return load(f"anystore.backends.fsspec.{module}").FILESYSTEM if module else get_filesystem_class(protocol)
+
+
+def read_location(
+    uri: StoreUri, protocol: str, filesystem: Any, config: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """Take the root, and the options that stand in the URI, out of it.
 
     Args:
         uri: The store's URI.
         protocol: The protocol of the filesystem.
         filesystem: Its class.
+        config: The ``backend_config``.
 
     Returns:
         The path of the root, without a ``/`` at its end, and the options.
@@ -84,12 +109,17 @@ def read_location(uri: StoreUri, protocol: str, filesystem: Any) -> tuple[str, d
         if uri.host not in ("", "localhost") or not uri.path or uri.port is not None:
             raise InvalidUri(f"{uri.masked} names no folder of this machine: write '{uri.scheme}:///folder'")
         return unquote(uri.path).rstrip("/"), options
+    if protocol == "webdav" and "base_url" not in config and "base_url" not in options:
+        secure = uri.scheme.removeprefix("fsspec+") in ("webdavs", "davs")
+        port = "" if uri.port is None else f":{uri.port}"
+        options["base_url"] = f"{'https' if secure else 'http'}://{uri.host}{port}"
+        return unquote(uri.path).rstrip("/"), options
     if "host" in accepted:
         if uri.host:
             options["host"] = uri.host
         if uri.port is not None:
             options["port"] = uri.port
-        return uri.path.rstrip("/"), options
+        return unquote(uri.path).rstrip("/"), options
     if uri.port is not None:
         raise InvalidUri(
             f"{uri.masked}: {protocol}:// takes no port; give the address of the service in backend_config"
@@ -99,6 +129,12 @@ def read_location(uri: StoreUri, protocol: str, filesystem: Any) -> tuple[str, d
 
 
 _BOOLEANS = {"true": True, "false": False}
+
+
+def text_secrets(given: Mapping[str, Any]) -> frozenset[str]:
+    """Find the secrets among options, those in a pair of name and password too."""
+    pairs = (value for value in given.values() if isinstance(value, (tuple, list)))
+    return collect_secrets(given) | {str(pair[1]) for pair in pairs if len(pair) == 2 and pair[1]}  # noqa: PLR2004
 
 
 def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any, uri: str) -> dict[str, Any]:
@@ -117,7 +153,7 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
         InvalidOption: If the constructor has no such argument.
     """
     accepted, takes_any = _parameters(filesystem)
-    default = ("username", "password") if "host" in accepted else (None, None)
+    default = ("username", "password") if accepted & {"host", "username"} else (None, None)
     names = dict(zip(("username", "password"), _CREDENTIALS.get(protocol, default), strict=True))
     arguments: dict[str, Any] = {}
     for option, value in given.items():

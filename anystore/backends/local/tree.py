@@ -96,8 +96,11 @@ class Tree:
         return (real + "/").startswith(self._real_base)
 
     def has_folder(self, prefix: str) -> bool:
-        """Tell whether a prefix may be listed: a symlink may lead out of the root."""
-        return not prefix or self.inside(self._base + prefix)
+        """Tell whether a prefix may be listed: a symlink may lead out of the root, or back to a folder above it."""
+        if not prefix:
+            return True
+        real = [os.path.realpath(folder) for folder in (self.root, *map(self.path, parent_folders(prefix)))]
+        return len(set(real)) == len(real) and self.inside(real[-1])
 
     def inside(self, path: str) -> bool:
         """Tell whether a path leads to the root or below it, all symbolic links followed."""
@@ -115,6 +118,8 @@ class Tree:
             yield
         finally:
             for descriptor in descriptors:
+                # closing is not enough: a process that was forked meanwhile holds the lock as well
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
 
     def _open_lock(self, stripe: int, key: Key) -> int:

@@ -14,7 +14,10 @@ from anystore.keys import Key
 
 def entry_of(key: str, status: os.stat_result) -> Entry:
     """Make the entry of a file."""
-    modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
+    try:
+        modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9, UTC)
+    except (ValueError, OverflowError, OSError):  # a file may be of the year 10,000
+        modified = None
     return Entry(key, status.st_size, modified, f"{status.st_ino:x}.{status.st_mtime_ns:x}.{status.st_size:x}")
 
 
@@ -41,13 +44,19 @@ class LocalReader(Reader):
         end = size if stop is None else min(stop, size)
         position = start
         try:
-            for piece in read_pieces(self._descriptor, start, end):
+            for piece in self._pieces(start, end):
                 position += len(piece)
                 yield piece
         except OSError as error:
             self._tree.fail(error, self.entry.key, "read")
         if position < end:  # another program has cut the file
             raise self._tree.changed(self.entry.key)
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        # looked up for each piece: after `close` its number may be that of another file
+        while start < end and (piece := os.pread(self._descriptor, min(CHUNK_BYTES, end - start), start)):
+            start += len(piece)
+            yield piece
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,7 @@ from anystore.errors import DoesNotExist, InvalidKey
 from anystore.keys import Key
 
 _AT_ONCE = 16
+_WAITING = 2 * _AT_ONCE  # so that one slow request does not keep the others from work
 _BYTES_AT_ONCE = PARTS_IN_FLIGHT * PART_BYTES
 # What one request takes; Google's has none for many, so that obstore sends ten beside each other.
 _MOST_DELETED = {"s3": 1000, "azure": 256, "gcs": 1000}
@@ -74,25 +75,20 @@ def get_many(service: Service, keys: Iterable[Key]) -> Iterator[tuple[str, bytes
 
 def put_many(put: Callable[[Key, bytes], object], items: Iterable[tuple[Key, bytes]]) -> None:
     """Store many values beside each other; two under one key one after the other."""
-    under_way: dict[Future[object], tuple[Key, int]] = {}
-
-    def is_full(key: Key, size: int) -> bool:
-        held = under_way.values()
-        too_much = sum(one for _, one in held) + size > _BYTES_AT_ONCE
-        return len(held) == _AT_ONCE or (too_much and bool(held)) or any(one == key for one, _ in held)
-
-    def wait_for_one() -> None:
-        for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-            del under_way[done]
-            done.result()
-
+    waiting: deque[tuple[Key, int, Future[object]]] = deque()
+    held, busy = 0, set[str]()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for key, data in items:
-            while is_full(key, len(data)):
-                wait_for_one()
-            under_way[pool.submit(put, key, data)] = key, len(data)
-        while under_way:
-            wait_for_one()
+            while waiting and (len(waiting) == _WAITING or held + len(data) > _BYTES_AT_ONCE or key in busy):
+                done, size, future = waiting.popleft()
+                future.result()
+                held -= size
+                busy.discard(done)
+            waiting.append((key, len(data), pool.submit(put, key, data)))
+            held += len(data)
+            busy.add(key)
+        for _, _, future in waiting:
+            future.result()
 
 
 def delete_many(service: Service, keys: Iterable[Key]) -> None:

@@ -58,6 +58,7 @@ def _pages(service: Service, folder: str, offset: str | None) -> Iterator[Sequen
     pages: Any = None
     while True:
         try:
+            service.check_process()
             with service.errors("list", key=folder):
                 pages = pages or iter(obstore.list(service.store, folder or None, offset=offset, chunk_size=_PAGE))
                 page = next(pages, None)

@@ -32,7 +32,7 @@ from anystore.errors import (
     VersionMismatch,
 )
 from anystore.keys import PRIVATE_FOLDER
-from anystore.uris import mask_text
+from anystore.uris import mask_text, parse_uri
 
 ERRORS = (BaseError, OSError, ValueError)
 """What obstore raises."""
@@ -253,8 +253,7 @@ class Service:
                 f"{uri} cannot hold the key {key!r}: the service does not take its segment of more than "
                 f"{_MAX_SEGMENT_BYTES} bytes; use shorter names"
             )
-        where = f" at {self.configuration.endpoint}" if self.configuration.endpoint else ""
-        return BackendError(f"{uri}{where}: cannot {what}: {self._told(error)}")
+        return BackendError(f"{uri}{self._where()}: cannot {what}: {self._told(error)}")
 
     def cause(self, error: Exception) -> Exception | None:
         """Give the error to chain: none whose text holds a secret."""
@@ -265,6 +264,10 @@ class Service:
         text = " ".join(str(error).partition("\n\nDebug source:")[0].split())
         text = mask_text(text, self.configuration.secrets)
         return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+    def _where(self) -> str:
+        endpoint = self.configuration.endpoint
+        return f" at {mask_text(parse_uri(endpoint).masked, self.configuration.secrets)}" if endpoint else ""
 
     def _container_failure(self) -> AnystoreError | None:
         """Look, once, whether it is the container that does not exist: an answer without a body does not say."""
@@ -284,9 +287,8 @@ class Service:
 
     def _no_container(self) -> BackendError:
         one = self.configuration
-        where = f" at {one.endpoint}" if one.endpoint else ""
         return BackendError(
-            f"{one.uri}: there is no bucket or container {one.container!r}{where}; make it, or correct the URI"
+            f"{one.uri}: there is no bucket or container {one.container!r}{self._where()}; make it, or correct the URI"
         )
 
 

@@ -25,7 +25,7 @@ def version_of(meta: Any, *, kind: str) -> str | None:
     Listings of Google's hold no generation, so the version is not known there.
     """
     tag: str | None = meta["version"] if kind == "gcs" else meta["e_tag"]
-    return tag.strip('"') if tag else None
+    return tag.strip('"') if tag and not tag.startswith("W/") else None  # a weak one is no condition
 
 
 def condition_of(version: str, *, kind: str) -> dict[str, Any]:
@@ -85,7 +85,8 @@ def pull(service: Service, key: Key, answer: Any) -> Iterator[bytes]:
     while position < stop:
         try:
             answer = answer or ask(service, key, position, stop, version=version)
-            for piece in answer.stream(min_chunk_size=CHUNK_BYTES):
+            pieces = answer.stream(min_chunk_size=CHUNK_BYTES)
+            while (piece := _next(service, pieces)) is not None:
                 data = bytes(piece)
                 position += len(data)
                 attempt = 0
@@ -100,6 +101,11 @@ def pull(service: Service, key: Key, answer: Any) -> Iterator[bytes]:
             if version is None or attempt > _ATTEMPTS:
                 failure = failure or OSError(f"the answer ended {stop - position:,} bytes too early")
                 raise service.failure(failure, "read", key=key) from service.cause(failure)
+
+
+def _next(service: Service, pieces: Any) -> Any:
+    service.check_process()
+    return next(pieces, None)
 
 
 class ObjectReader(Reader):

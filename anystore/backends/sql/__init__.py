@@ -79,6 +79,7 @@ class SqlBackend(Backend):
         self._in_memory = is_sqlite(uri) and self._url.database is None
         self._born = _process
         self._values_by_process: dict[object, Values] = {}
+        self.shareable = not self._in_memory
         if self._in_memory:
             self._token = token_hex(16)
             _MEMORY[self._token] = self
@@ -91,7 +92,7 @@ class SqlBackend(Backend):
             secrets |= {self._options.password}
         try:
             engine = make_engine(self._url, self._options)
-        except ModuleNotFoundError as error:
+        except ImportError as error:  # also a driver without the C library it needs
             raise missing(error.name or "a driver", needed_by=f"{scheme}://") from error
         except (exc.NoSuchModuleError, exc.ArgumentError) as error:
             raise InvalidUri(f"{self.uri}: {scheme!r} is no dialect and driver that SQLAlchemy knows") from error

@@ -1,6 +1,5 @@
 """Many keys at a time: listings, and batches bounded by count and by bytes."""
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,8 +12,9 @@ from anystore.errors import DoesNotExist, ForeignNameWarning
 from anystore.keys import Key, is_key
 
 _BATCH_BYTES = 4 << 20
-# Whether some name of a page is not a key, by one search for all of them; keys hold no NUL.
-_FOREIGN = re.compile(r"(?:\A|[/\0])\.{0,2}(?:[/\0]|\Z)")
+# What keys joined by NUL never hold, except for hidden names.
+_SUSPICIOUS = ("//", "/\0", "\0/", "\0\0", "/.", "\0.")
+_SHORT = 256  # so many characters are within 1,024 bytes, whatever they are
 
 
 def list_pages(
@@ -41,7 +41,7 @@ def list_pages(
         bounds = {"after": encode(position), "end": end, "now": values.connections.now()}
         page = values.connections.fetch(statement, bounds)
         names = decode(page)
-        if _FOREIGN.search("\0".join(names)) or max(map(len, names), default=0) > _SHORT:
+        if _look_foreign(names):
             foreign.extend(name for name in names if not is_key(name))
             page = [row for name, row in zip(names, page, strict=True) if is_key(name)]
             yield decode(page), page
@@ -58,8 +58,16 @@ def list_pages(
         )
 
 
-_SHORT = 256
-"""So many characters are within 1,024 bytes, whatever they are."""
+def _look_foreign(names: list[str]) -> bool:
+    """Tell whether some of the names may not be keys; to ask for each takes longer than the listing."""
+    if not names:
+        return False
+    joined = "\0".join(["", *names, ""])
+    return (
+        any(sign in joined for sign in _SUSPICIOUS)
+        or joined.count("\0") != len(names) + 1
+        or max(map(len, names)) > _SHORT
+    )
 
 
 def get_many(values: Values, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
@@ -69,17 +77,12 @@ def get_many(values: Values, keys: Iterable[Key]) -> Iterator[tuple[str, bytes |
         unique = list(dict.fromkeys(batch))
         count = values.sql.count_for(unique)
         rows = values.connections.fetch(values.sql.values_of(count), values.sql.bind_keys(unique, count))
-        decode = values.connections.dialect.decode_keys
-        small: dict[str, bytes] = {}
-        sizes: dict[str, int] = {}
-        for stored, size, _chunks, value in rows:
-            if value is None:
-                sizes[decode(stored)] = size
-            else:
-                small[decode(stored)] = bytes(value)
+        names = values.connections.dialect.decode_keys(rows)
+        found = {name: row[2] if row[2] is None else bytes(row[2]) for name, row in zip(names, rows, strict=True)}
+        sizes = {name: row[1] for name, row in zip(names, rows, strict=True) if row[2] is None}
         large = _large_values(values, [key for key in batch if key in sizes], sizes)
         for key in batch:
-            yield key, small.get(key) if key not in sizes else next(large)
+            yield key, next(large) if key in sizes else found.get(key)
 
 
 def _large_values(values: Values, keys: list[Key], sizes: dict[str, int]) -> Iterator[bytes | None]:

@@ -93,7 +93,7 @@ def parse_options(config: Mapping[str, Any], uri: StoreUri) -> Options:
         )
     return Options(
         table=table,
-        chunk_size=int(_number(config, "chunk_size", default.chunk_size, shown, least=1, most=16 << 20)),
+        chunk_size=int(_number(config, "chunk_size", default.chunk_size, shown, least=1 << 10, most=8 << 20)),
         durable="durable" in config and bool_option(config, "durable", uri=shown),
         busy_timeout=_number(config, "busy_timeout", default.busy_timeout, shown, least=0),
         username=_text(config, "username", shown),

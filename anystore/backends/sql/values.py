@@ -10,6 +10,7 @@ from anystore.backend import Backend, Entry, Reader, Writer
 from anystore.backends.sql.chunks import Chunks, Piece, cut, new_token
 from anystore.backends.sql.connections import Connections, Row, Transaction
 from anystore.backends.sql.statements import Statements
+from anystore.errors import BackendError
 from anystore.keys import Key
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +84,7 @@ class Values:
     def get(self, key: Key) -> bytes:
         """Read a whole value."""
         parameters = {"key": self.encode(key), "now": self.connections.now()}
+        seen = ""
         while True:
             rows = self.connections.fetch(self.sql.value, parameters)
             if not rows:
@@ -90,12 +92,21 @@ class Values:
             value, chunks = rows[0]
             if chunks is None:
                 return bytes(value)
+            if chunks == seen:
+                raise self._incomplete(key)
+            seen = chunks
             found = self.connections.fetch(self.sql.all_chunks, parameters)
             if found:  # or it was replaced by a short one, or deleted, just now
                 data = b"".join([data for _, data in found])
                 if len(data) != found[0][0]:
-                    raise self._backend.changed(key)
+                    raise self._incomplete(key)
                 return data
+
+    def _incomplete(self, key: Key) -> BackendError:
+        return BackendError(
+            f"{self._backend.uri} has only a part of the value under {key!r}: another program deleted the rest of "
+            "its chunks; delete the value, or put it again"
+        )
 
     def open(self, key: Key) -> "SqlReader":
         """Open one version of a value."""
@@ -216,13 +227,15 @@ class Values:
             present = self._lock(tx, key, self._now(tx))
             if present is None or not present.live:
                 raise self._backend.missing(key)
-            tx_data = bytes(present.value or b"")
+            data = bytes(present.value or b"")
             if present.chunks is not None:
                 window = {"id": present.chunks, "first": 0, "stop": present.size}
-                tx_data = b"".join([data for _, data in tx.fetch(self.sql.chunks, window)])
+                data = b"".join([data for _, data in tx.fetch(self.sql.chunks, window)])
+            if len(data) != present.size:
+                raise self._incomplete(key)
             tx.change(self.sql.delete_row, parameters)
             self.chunks.loosen(tx, present.chunks)
-            return tx_data, present.chunks
+            return data, present.chunks
 
         data, old = self.connections.transact(work, key=key)
         self.chunks.drop(old)

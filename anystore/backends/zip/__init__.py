@@ -8,7 +8,7 @@ from urllib.parse import quote
 from anystore.backend import Entry, Feature, Writer, bool_option, check_options
 from anystore.backends.zip.addresses import local_path, split_folder
 from anystore.backends.zip.archive import Archive
-from anystore.backends.zip.changing import Addition, changing
+from anystore.backends.zip.changes import Addition, changing
 from anystore.backends.zip.compression import METHODS
 from anystore.backends.zip.directory import Directory
 from anystore.backends.zip.values import ZipWriter, copy_value, pack_value, put_batch

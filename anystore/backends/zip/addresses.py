@@ -49,15 +49,15 @@ def local_path(uri: StoreUri) -> str:
     Raises:
         InvalidUri: If it names no file of this machine.
     """
-    if uri.text.startswith(uri.path) or "://" not in uri.text:
+    if "://" not in uri.text or (uri.path and uri.text.startswith(uri.path)):
         return uri.path
     if uri.host not in ("", "localhost") or not uri.path.strip("/") or uri.username is not None or uri.query:
         raise InvalidUri(f"{uri.masked} does not name a file of this machine: write 'zip:///folder/name.zip'")
     return unquote(uri.path)
 
 
-def split_archive(uri: StoreUri) -> tuple[StoreUri, str]:
-    """Split the URI of an archive in another store into that store's and the key in it.
+def split_archive(uri: StoreUri) -> tuple[str, str]:
+    """Split the URI of an archive in another store into that store's, with its secrets, and the key in it.
 
     Args:
         uri: A ``zip+SCHEME://`` URI.
@@ -66,13 +66,12 @@ def split_archive(uri: StoreUri) -> tuple[StoreUri, str]:
         InvalidUri: If it names no archive.
 
     Example:
-        >>> store, key = split_archive(parse_uri("zip+https://host/a%20b/books%202.zip"))
-        >>> store.text, key
+        >>> split_archive(parse_uri("zip+https://host/a%20b/books%202.zip"))
         ('https://host/a%20b/', 'books 2.zip')
     """
     address, mark, query = uri.text.partition("+")[2].partition("?")
     folder, slash, name = address.rpartition("/")
     if not slash or not name or folder.endswith(":/"):
         raise InvalidUri(f"{uri.masked} names no archive; write it like 'zip+https://host/folder/name.zip'")
-    store = parse_uri(f"{folder}/{mark}{query}")
-    return store, unquote(name) if store.scheme in _ENCODED else name
+    encoded = parse_uri(f"{folder}/").scheme in _ENCODED
+    return f"{folder}/{mark}{query}", unquote(name) if encoded else name

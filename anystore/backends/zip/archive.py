@@ -17,7 +17,7 @@ from anystore.errors import AnystoreError, BackendError, ReadOnlyError
 _JOURNAL = ".anystore-journal"
 _REPLACEMENT = ".anystore-replacement"
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
-_CHANGE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+_CHANGE_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -75,20 +75,23 @@ class Archive:
         Yields:
             Its file descriptor. What a killed process left half done is undone before.
         """
-        try:
-            descriptor = lock(self.path, _CHANGE_FLAGS, shared=False)
-        except FileNotFoundError:
-            os.makedirs(self.folder, exist_ok=True)
-            descriptor = lock(self.path, _CHANGE_FLAGS, shared=False)
+        descriptor, is_new = self._lock_or_make()
         try:
             self._check_is_file(descriptor)
             self._recover(descriptor)
             yield descriptor
         finally:
-            if not os.fstat(descriptor).st_size:
+            if is_new and not os.fstat(descriptor).st_size:
                 with suppress(OSError):  # it was made for a change that failed
                     os.unlink(self.path)
             release(descriptor)
+
+    def _lock_or_make(self) -> tuple[int, bool]:
+        try:
+            return lock(self.path, _CHANGE_FLAGS, shared=False), False
+        except FileNotFoundError:
+            os.makedirs(self.folder, exist_ok=True)
+            return lock(self.path, _CHANGE_FLAGS | os.O_CREAT, shared=False), True
 
     def directory_of(self, descriptor: int) -> Directory:
         """Give what the archive holds that this process has locked."""

@@ -19,6 +19,7 @@ METHODS: Mapping[str, int] = {"stored": STORED, "deflated": DEFLATED, "bzip2": B
 ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 """What the libraries raise for damaged bytes."""
 
+_INPUT_BYTES = 1 << 16
 _LZMA_HEAD = 4
 _MAX_LZMA_WINDOW = 64 << 20
 
@@ -59,12 +60,20 @@ def compress(method: int, data: bytes) -> bytes:
 
 def _inflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    for piece in pieces:
-        rest = piece
+    for piece in _smaller(pieces):
+        rest: bytes | memoryview = piece
         while rest and not engine.eof:
             yield engine.decompress(rest, CHUNK_BYTES)
             rest = engine.unconsumed_tail
     yield engine.flush()
+
+
+def _smaller(pieces: Iterable[bytes]) -> Iterator[memoryview]:
+    """Cut the pieces small: what is left of one is copied after every piece of the value."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for begin in range(0, len(view), _INPUT_BYTES):
+            yield view[begin : begin + _INPUT_BYTES]
 
 
 class _Engine(Protocol):

@@ -50,7 +50,7 @@ class Directory:
         others: What cannot be a value.
         start: Where the directory is: behind the last value.
         base: What offsets count from.
-        stub: How many bytes at the start belong to no entry.
+        first: Where the first entry was when the directory was read.
         live: How many bytes the entries take.
         comment: The archive's comment.
     """
@@ -65,7 +65,7 @@ class Directory:
         others: tuple[Other, ...] = (),
         start: int = 0,
         base: int = 0,
-        stub: int = 0,
+        first: int = 0,
         live: int = 0,
         comment: bytes = b"",
         names: list[str] | None = None,
@@ -77,7 +77,7 @@ class Directory:
         self.others = others
         self.start = start
         self.base = base
-        self.stub = stub
+        self.first = first
         self.live = live
         self.comment = comment
         self._names = names
@@ -90,10 +90,17 @@ class Directory:
         return self._names
 
     @property
+    def stub(self) -> int:
+        """How many bytes at the start belong to no entry: a program that unpacks the archive."""
+        if self.source is None or starts_with_entry(self.source.read(0, min(4, self.start))):
+            return 0
+        return self.first
+
+    @property
     def is_wasteful(self) -> bool:
         """Tell whether more than half of the archive is of values that are gone."""
-        dead = self.start - self.stub - self.live
-        return dead > self.live and dead > _WORTHWHILE
+        most = self.start - self.live
+        return most > self.live and most > _WORTHWHILE and most - self.stub > max(self.live, _WORTHWHILE)
 
     def find(self, key: str) -> Record | None:
         """Give the record of a value."""
@@ -152,7 +159,7 @@ class Directory:
             others=others,
             start=start,
             base=self.base,
-            stub=self.stub,
+            first=self.first,
             live=live,
             comment=self.comment,
             names=self._names_after(new, gone),
@@ -216,7 +223,6 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
             folders[name] = raw
         else:
             others.append(Other(name, raw))
-    stub = 0 if starts_with_entry(source.read(0, min(4, source.size))) else first + end.base
     return Directory(
         source,
         stamp,
@@ -225,7 +231,7 @@ def read_directory(source: Source, stamp: Stamp) -> Directory:
         others=tuple(others),
         start=end.start,
         base=end.base,
-        stub=stub,
+        first=first + end.base,
         live=live,
         comment=end.comment,
     )

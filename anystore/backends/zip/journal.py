@@ -59,6 +59,15 @@ def write_all(descriptor: int, data: bytes, position: int) -> int:
     return position
 
 
+def sync_folder(path: str) -> None:
+    """Flush the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_journal(path: str, kept: Kept, *, mode: int, durable: bool) -> None:
     """Write the journal; it counts only if it is whole."""
     checked = crc32(kept.tail, crc32(_HEAD.pack(_SIGN, kept.start, len(kept.tail), kept.inode, kept.fingerprint, 0)))
@@ -68,6 +77,7 @@ def write_journal(path: str, kept: Kept, *, mode: int, durable: bool) -> None:
         write_all(descriptor, head + kept.tail, 0)
         if durable:
             os.fsync(descriptor)
+            sync_folder(os.path.dirname(path))
     except BaseException:
         with suppress(OSError):
             os.unlink(path)

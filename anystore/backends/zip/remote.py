@@ -5,6 +5,7 @@ Only its directory and the values that are asked for are read, by ranges; nothin
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from anystore.backend import Backend, Entry, Feature
 from anystore.backends.zip.addresses import split_archive
@@ -22,7 +23,7 @@ _TRIES = 3
 
 
 def from_uri(
-    uri: StoreUri, config: Mapping[str, Any], *, open_inner: Callable[[StoreUri, Mapping[str, Any]], Backend]
+    uri: StoreUri, config: Mapping[str, Any], *, open_inner: Callable[[str, Mapping[str, Any]], Backend]
 ) -> "RemoteZipBackend":
     """Make the backend of a ``zip+SCHEME://`` URI.
 
@@ -61,7 +62,8 @@ class RemoteZipBackend(ZipView):
     features = Feature.LIST | Feature.SORTED
 
     def __init__(self, inner: Backend, archive: Key) -> None:
-        self.uri = _PREFIX + inner.locate(archive)
+        place = inner.locate(archive)
+        self.uri = _PREFIX + (place if "://" in place else f"file://{quote(place)}")
         self._inner = inner
         self._key = archive
         self._known: _Known | None = None

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from anystore.backend import CHUNK_BYTES, Reader
 from anystore.backends.zip.records import LOCAL_BYTES, Malformed, Record, local_header_size
 
-_AHEAD_BYTES = 1 << 16
+_AHEAD_BYTES = 1 << 20
 _KEPT_BYTES = 4 << 20
+_LONGER_FIELDS = 64
 
 
 class Shortened(Exception):
@@ -32,8 +33,13 @@ class Source(ABC):
             Shortened: If the archive ends before.
         """
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int, *, likely: int = 0) -> bytes:
         """Read a part at once.
+
+        Args:
+            start: First byte.
+            stop: First byte not read.
+            likely: Where what is read next will probably end.
 
         Raises:
             Shortened: If the archive ends before.
@@ -57,7 +63,7 @@ class FileSource(Source):
             start += len(piece)
             yield piece
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int, *, likely: int = 0) -> bytes:
         data = os.pread(self.descriptor, stop - start, start) if start < stop else b""
         if len(data) < stop - start:  # the kernel hands out at most 2 GiB at once
             data = b"".join((data, *self.pieces(start + len(data), stop)))
@@ -112,11 +118,11 @@ class ReaderSource(Source):
         if position < stop:
             raise Shortened
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int, *, likely: int = 0) -> bytes:
         begin, kept = self._kept
         if begin <= start and stop <= begin + len(kept):
             return kept[start - begin : stop - begin]
-        end = max(stop, min(start + _AHEAD_BYTES, self.size))
+        end = max(stop, min(likely, start + _AHEAD_BYTES, self.size))
         data = b"".join(self.reader.read(start, end))
         if len(data) < stop - start:
             raise Shortened
@@ -142,7 +148,9 @@ def value_start(source: Source, record: Record, base: int) -> int:
         Shortened: If the archive ends before.
     """
     begin = base + record.offset
-    header = source.read(begin, begin + LOCAL_BYTES + len(record.name))
+    end = begin + LOCAL_BYTES + len(record.name)
+    # the extra fields here may be others than in the directory, and a little longer
+    header = source.read(begin, end, likely=end + len(record.extra) + _LONGER_FIELDS + record.packed)
     size = local_header_size(header)
     if header[LOCAL_BYTES:] != record.name:
         raise Malformed("its header has another name than the directory")

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from anystore.backend import CHUNK_BYTES, Entry, Reader, Writer
 from anystore.backends.zip.archive import Archive
-from anystore.backends.zip.changing import Addition, changing
+from anystore.backends.zip.changes import Addition, changing
 from anystore.backends.zip.compression import DECOMPRESSORS, ERRORS, Compressor, compress, compressor
 from anystore.backends.zip.records import ENCRYPTED, STORED, Malformed, Record
 from anystore.backends.zip.sources import Shortened, Source, value_start

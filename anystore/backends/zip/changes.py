@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from anystore.backends.zip.archive import Archive, stamp_of
 from anystore.backends.zip.directory import Directory
-from anystore.backends.zip.journal import Kept, fingerprint, write_all, write_journal
+from anystore.backends.zip.journal import Kept, fingerprint, sync_folder, write_all, write_journal
 from anystore.backends.zip.records import Malformed, Record, write_end
 from anystore.backends.zip.sources import FileSource, Shortened, value_start
 from anystore.errors import AlreadyExists, AnystoreError, BackendError, KeyConflict, VersionMismatch
@@ -106,8 +106,10 @@ class Change:
             kept.put_back(descriptor)  # if this fails too, the journal stays for whoever opens the archive next
             os.unlink(archive.journal_path)
             raise
-        os.unlink(archive.journal_path)
+        os.unlink(archive.journal_path)  # from here on the change counts
         self._publish(new)
+        if archive.durable:
+            sync_folder(archive.folder)
 
     def _keep(self) -> Kept:
         descriptor, start = self._descriptor, self.directory.start
@@ -154,6 +156,8 @@ def _compact(archive: Archive, descriptor: int, old: Directory) -> Directory:
         new.source = replacement
         new.stamp = stamp_of(os.fstat(replacement.descriptor))
         os.replace(archive.replacement_path, archive.path)
+        if archive.durable:
+            sync_folder(archive.folder)
     except BaseException:
         with suppress(OSError):
             os.unlink(archive.replacement_path)
@@ -163,11 +167,11 @@ def _compact(archive: Archive, descriptor: int, old: Directory) -> Directory:
 
 def _copy_living(source: FileSource, old: Directory, target: int) -> Directory:
     """Copy what stands before the first entry, and every entry, in the order they have in the archive."""
-    position = 0
-    for piece in source.pieces(0, old.stub):
+    position, stub = 0, old.stub
+    for piece in source.pieces(0, stub):
         position = write_all(target, piece, position)
     moved: dict[bytes, bytes] = {}
-    base = min(old.base, old.stub)
+    base = min(old.base, stub)
     for raw in sorted(old.raw_records(), key=lambda raw: Record.parse(raw).offset):
         record = Record.parse(raw)
         begin = value_start(source, record, old.base)
@@ -183,8 +187,8 @@ def _copy_living(source: FileSource, old: Directory, target: int) -> Directory:
         others=tuple(other._replace(raw=moved[other.raw]) for other in old.others),
         start=position,
         base=base,
-        stub=old.stub,
-        live=position - old.stub,
+        first=stub,
+        live=position - stub,
         comment=old.comment,
         names=old.names,
     )

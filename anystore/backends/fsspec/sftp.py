@@ -1,0 +1,252 @@
+"""Files over SFTP, by paramiko.
+
+fsspec knows two libraries under this name. The other one, sshfs, gives the whole value whatever range is
+asked for, and takes the name over as soon as it is installed; stores always use this one.
+"""
+
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import paramiko
+from fsspec.implementations.sftp import SFTPFileSystem
+
+from anystore.backend import CHUNK_BYTES, Entry, Reader
+from anystore.backends.fsspec import failures
+from anystore.backends.fsspec.connections import Lease
+from anystore.backends.fsspec.files import Files, Info
+from anystore.backends.fsspec.media import Medium
+from anystore.backends.fsspec.values import entry_of
+from anystore.errors import AnystoreError
+from anystore.keys import Key
+
+_CONNECT_TIMEOUT = 10.0
+_ANSWER_TIMEOUT = 60.0
+# paramiko asks for 32 KiB at a time, and waits for the answer, unless it is given a list: then the longer the
+# better (seen: 64 MiB by pieces of 1 MiB in 3.4 s, of 4 MiB in 1.2 s, one by one in 14 s).
+_ONE_REQUEST = 32_768
+_LONG_PIECE = 4 * CHUNK_BYTES
+
+
+class OpenSsh(SFTPFileSystem):
+    """fsspec's filesystem, with time limits, and with the host keys that the user's ``ssh`` knows.
+
+    Args:
+        host: Name or address of the server.
+        port: Its port.
+        username: The user; the system's own name of the user unless given.
+        password: The password, also of a private key; where it is given, no agent and no key in ``~/.ssh`` is tried.
+        key_filename: File of a private key, or several.
+        pkey: A private key of paramiko's.
+        passphrase: The password of the private key alone.
+        known_hosts: File of host keys; a server whose key is not in it is refused. Unless it is given,
+            ``~/.ssh/known_hosts`` is read: another key than the one that stands there is refused, and a
+            server that does not stand there is trusted.
+        host_key_policy: What fsspec takes for it, instead: ``reject``, ``warning``, ``auto_add``.
+        timeout: Seconds to wait for a connection.
+        answer_timeout: Seconds to wait for an answer.
+        allow_agent: Whether to ask an agent for keys.
+        look_for_keys: Whether to try the keys in ``~/.ssh``.
+        compress: Whether to compress what is sent.
+        disabled_algorithms: As paramiko takes it.
+        sock: A socket, or a proxy command of paramiko's, to use as connection.
+    """
+
+    cachable = False
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        port: int | str = 22,
+        username: str | None = None,
+        password: str | None = None,
+        key_filename: str | list[str] | None = None,
+        pkey: paramiko.PKey | None = None,
+        passphrase: str | None = None,
+        known_hosts: str | None = None,
+        host_key_policy: Any = None,
+        timeout: float | str = _CONNECT_TIMEOUT,
+        answer_timeout: float | str = _ANSWER_TIMEOUT,
+        allow_agent: bool | None = None,
+        look_for_keys: bool | None = None,
+        compress: bool = False,
+        disabled_algorithms: dict[str, list[str]] | None = None,
+        sock: Any = None,
+    ) -> None:
+        self.known_hosts = known_hosts
+        self.answer_timeout = float(answer_timeout)
+        super().__init__(
+            host,
+            port=int(port),
+            username=username,
+            password=password,
+            key_filename=key_filename,
+            pkey=pkey,
+            passphrase=passphrase,
+            host_key_policy=host_key_policy or ("reject" if known_hosts else "auto_add"),
+            timeout=float(timeout),
+            banner_timeout=float(timeout),
+            auth_timeout=float(timeout),
+            channel_timeout=float(timeout),
+            allow_agent=password is None if allow_agent is None else allow_agent,
+            look_for_keys=password is None if look_for_keys is None else look_for_keys,
+            compress=compress,
+            disabled_algorithms=disabled_algorithms,
+            sock=sock,
+        )
+
+    def _connect(self) -> None:
+        self.client = paramiko.SSHClient()
+        try:
+            self.client.load_system_host_keys(self.known_hosts)
+            self.client.set_missing_host_key_policy(self.host_key_policy)
+            self.client.connect(self.host, **self.ssh_kwargs)
+            self.ftp = self.client.open_sftp()
+            self.ftp.get_channel().settimeout(self.answer_timeout)
+        except BaseException:
+            self.client.close()
+            raise
+
+
+class SftpFiles(Files):
+    """A folder on an SFTP server; each step is one question."""
+
+    refuses_folders = True
+
+    def is_alive(self, fs: Any) -> bool:
+        transport = fs.client.get_transport()
+        return transport is not None and transport.is_active()
+
+    def disconnect(self, fs: Any) -> None:
+        fs.client.close()
+
+    def is_answer(self, error: BaseException) -> bool:
+        # paramiko tells most answers as an OSError without a number, and a lost connection too, but for its text.
+        plain = type(error) is OSError and error.errno is None and "closed" not in str(error).lower()
+        return plain or (isinstance(error, OSError) and failures.is_answer(error))
+
+    def look(self, fs: Any, path: str) -> Info:
+        return info_of(fs.ftp.stat(path or "."))
+
+    def list_folder(self, fs: Any, path: str) -> list[Info]:
+        return [{**info_of(status), "name": status.filename} for status in fs.ftp.listdir_iter(path or ".")]
+
+    def remove(self, fs: Any, path: str) -> None:
+        fs.ftp.remove(path)
+
+    def remove_folder(self, fs: Any, path: str) -> None:
+        fs.ftp.rmdir(path)
+
+    def make_folder(self, fs: Any, path: str) -> None:
+        fs.ftp.mkdir(path)
+
+    def make_folders(self, fs: Any, path: str) -> None:
+        self.make_step_by_step(fs, path)
+
+    def move(self, fs: Any, path: str, target: str) -> None:
+        try:
+            fs.ftp.posix_rename(path, target)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if "unsupported" not in str(error).lower():
+                raise
+            fs.ftp.rename(path, target)  # not over a file that is there
+
+    def open_new(self, fs: Any, path: str) -> Any:
+        handle = fs.ftp.open(path, "wb")
+        # Else each 32 KiB wait for an answer. The length is checked before the value is published.
+        handle.set_pipelined(True)
+        return handle
+
+
+def info_of(status: paramiko.SFTPAttributes) -> Info:
+    """Tell what a server says of a file, with the names that fsspec has for it."""
+    mode = status.st_mode or 0
+    kind = "directory" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
+    if kind == "file" and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        kind = "other"
+    return {"type": kind, "size": status.st_size, "mtime": status.st_mtime}
+
+
+class SftpReader(Reader):
+    """An open file: on a server that moves like POSIX it stays with its version, whatever happens to the name."""
+
+    def __init__(self, files: Files, key: Key) -> None:
+        self._files = files
+        self._handle: Any = None
+        self._sound = True
+        self._lease = files.borrow()
+        self.entry = Entry(key, None, None)
+        try:
+            with files.errors(key, "read"):
+                self._sound = False
+                self._open(key)
+                self._sound = True
+        except BaseException as error:
+            self._sound = self._sound or isinstance(error, failures.DoesNotExist)
+            self.close()
+            raise
+
+    def _open(self, key: Key) -> None:
+        try:
+            self._handle = self._lease.fs.ftp.open(self._files.path(key), "rb", bufsize=0)
+            self._info = info_of(self._handle.stat())
+        except OSError:
+            self._files.info(key)  # some servers only say "failure" of a folder
+            raise
+        if self._info["type"] != "file":
+            raise failures.missing(self._files, key)
+        self.entry = entry_of(key, self._info, protocol=self._files.protocol)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        size = self.entry.size or 0
+        end = size if stop is None else min(stop, size)
+        position = start
+        while position < end:
+            most = CHUNK_BYTES if position == start else _LONG_PIECE
+            piece = self._fetch(position, min(most, end - position))
+            if not piece:
+                break
+            position += len(piece)
+            yield piece
+        if position < end:
+            raise failures.changed(self._files, self.entry.key)
+
+    def _fetch(self, position: int, length: int) -> bytes:
+        self._sound = False
+        piece = b""
+        with self._files.errors(self.entry.key, "read"):
+            with suppress(EOFError):  # it was cut
+                if length <= _ONE_REQUEST:
+                    self._handle.seek(position)
+                    piece = self._handle.read(length)
+                else:
+                    piece = next(self._handle.readv([(position, length)]))
+            now = info_of(self._handle.stat())
+        if now != self._info:
+            raise failures.changed(self._files, self.entry.key)
+        self._sound = True
+        return piece
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with suppress(AnystoreError), self._files.errors(self.entry.key, "close"):
+                handle.close()
+        self._lease.release(sound=self._sound)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def get_at_once(files: Files, key: Key) -> bytes:
+    """Read a whole value."""
+    with SftpReader(files, key) as reader:
+        return b"".join(reader.read())
+
+
+FILESYSTEM = OpenSsh
+MEDIUM = Medium(files=SftpFiles, get=get_at_once, open_reader=SftpReader)

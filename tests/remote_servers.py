@@ -1,0 +1,258 @@
+"""Servers of files for the tests: SFTP, FTP and WebDAV, as child processes on free loopback ports.
+
+A server that cannot be started raises, so the run fails; nothing is skipped. OpenSSH and Apache are Debian's
+(``openssh-server``, ``apache2``), pyftpdlib and wsgidav come from PyPI.
+"""
+
+import base64
+import contextlib
+import getpass
+import hashlib
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.servers import HOST, ServerError, child, free_port
+
+USER = "anystore"
+PASSWORD = "s3cret/p#ss"
+QUOTED_PASSWORD = "s3cret%2Fp%23ss"
+
+
+@dataclass
+class RemoteServer:
+    """A running server of the files below ``root``.
+
+    Attributes:
+        uri: The URI of ``root``, without a ``/`` at its end.
+        config: The ``backend_config`` that logs in.
+    """
+
+    uri: str
+    port: int
+    root: Path
+    run: Callable[[], contextlib.AbstractContextManager[Any]] = field(repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+
+    def start(self) -> None:
+        self._running.enter_context(self.run())
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def __enter__(self) -> "RemoteServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def find_program(name: str, *, install: str) -> str:
+    """Find a program beside this Python, on the path, or among the system's own."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise ServerError(f"{name} is missing: {install}")
+    return found
+
+
+def greets(port: int, expected: bytes) -> Callable[[], None]:
+    """Make a check that a server says hello, as SSH's and FTP's do."""
+
+    def check() -> None:
+        with socket.create_connection((HOST, port), 2) as connection:
+            greeting = connection.recv(64)
+        if not greeting.startswith(expected):
+            raise OSError(f"port {port} greets with {greeting!r}")
+
+    return check
+
+
+def answers(port: int, *statuses: int) -> Callable[[], None]:
+    """Make a check that a web server answers with one of the statuses."""
+
+    def check() -> None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        try:
+            connection.request("OPTIONS", "/")
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"port {port} answers strangely: {error!r}") from error
+        finally:
+            connection.close()
+        if status not in statuses:
+            raise OSError(f"port {port} answers {status}")
+
+    return check
+
+
+@contextlib.contextmanager
+def openssh(*, sftp: str = "internal-sftp") -> Iterator[RemoteServer]:
+    """Serve files by OpenSSH, SFTP alone, as ourselves, by a key that is made here.
+
+    Args:
+        sftp: The command of its SFTP part: with ``-R`` it only reads, with ``-P REQUEST`` it denies a request.
+    """
+    sshd = find_program("sshd", install="apt-get install openssh-server")  # it wants its whole path
+    keygen = find_program("ssh-keygen", install="apt-get install openssh-client")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="sftp-") as name:
+        home = Path(name)
+        for key in ("host_key", "client_key"):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", home / key], check=True)
+        public = (home / "host_key.pub").read_text().split()
+        (home / "known_hosts").write_text(f"[{HOST}]:{port} {public[0]} {public[1]}\n")
+        (home / "root").mkdir()
+        (home / "sshd_config").write_text(f"""
+            ListenAddress {HOST}:{port}
+            HostKey {home}/host_key
+            AuthorizedKeysFile {home}/client_key.pub
+            PidFile none
+            StrictModes no
+            UsePAM no
+            PasswordAuthentication yes
+            KbdInteractiveAuthentication no
+            PermitRootLogin yes
+            Subsystem sftp {sftp}
+            ForceCommand {sftp}
+        """)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it gives its rights away
+        argv = [sshd, "-D", "-e", "-f", str(home / "sshd_config")]
+
+        def run() -> contextlib.AbstractContextManager[Any]:
+            return _with_sessions(argv, port, log=home / "log")
+
+        config = {"username": getpass.getuser(), "key_filename": str(home / "client_key"), "known_hosts": str(home / "known_hosts")}
+        with RemoteServer(f"sftp://{HOST}:{port}{home}/root", port, home / "root", run, config) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def _with_sessions(argv: Sequence[str], port: int, *, log: Path) -> Iterator[None]:
+    """Run sshd, and end with it the sessions, each of which is a process with a group of its own."""
+    with child(argv, greets(port, b"SSH-2.0-"), log=log) as process:
+        try:
+            yield
+        finally:
+            for one in _descendants(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, 9)
+
+
+def _descendants(process: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            for one in (task / "children").read_text().split():
+                found += [int(one), *_descendants(int(one))]
+    return found
+
+
+@contextlib.contextmanager
+def pyftpd(*, writable: bool = True) -> Iterator[RemoteServer]:
+    """Serve files by pyftpdlib, which answers MLST and MLSD."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="ftp-") as name:
+        root = Path(name) / "root"
+        root.mkdir()
+        # With a directory of a user of its own, -w is about everybody else.
+        argv = [sys.executable, "-c", _FTPD, str(port), str(root), USER, PASSWORD, "elradfmwMT" if writable else "elr"]
+
+        def run() -> contextlib.AbstractContextManager[Any]:
+            return child(argv, greets(port, b"220"), log=Path(name) / "log")
+
+        config = {"username": USER, "password": PASSWORD}
+        with RemoteServer(f"ftp://{HOST}:{port}", port, root, run, config) as server:
+            yield server
+
+
+_FTPD = f"""
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+
+port, root, user, password, allowed = sys.argv[1:]
+FTPHandler.authorizer = DummyAuthorizer()
+FTPHandler.authorizer.add_user(user, password, root, perm=allowed)
+FTPHandler.auth_failed_timeout = 0
+FTPServer(("{HOST}", int(port)), FTPHandler).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def wsgidav() -> Iterator[RemoteServer]:
+    """Serve files by wsgidav, open to anyone."""
+    program = find_program("wsgidav", install="pip install wsgidav cheroot")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="wsgidav-") as name:
+        root = Path(name) / "root"
+        root.mkdir()
+        argv = [program, "--host", HOST, "--port", str(port), "--root", str(root)]
+        argv += ["--auth", "anonymous", "--server", "cheroot", "--no-config", "--quiet"]
+
+        def run() -> contextlib.AbstractContextManager[Any]:
+            return child(argv, answers(port, 200, 401), log=Path(name) / "log")
+
+        with RemoteServer(f"webdav://{HOST}:{port}", port, root, run) as server:
+            yield server
+
+
+_APACHE_MODULES = "mpm_event authn_core authn_file authz_core authz_user auth_basic dav dav_fs"
+
+
+@contextlib.contextmanager
+def apache() -> Iterator[RemoteServer]:
+    """Serve files by Apache's mod_dav, to one user, below ``/dav``; ``/denied`` is served to nobody."""
+    program = find_program("apache2", install="apt-get install apache2")
+    port = free_port()
+    modules = "".join(f"LoadModule {one}_module /usr/lib/apache2/modules/mod_{one}.so\n" for one in _APACHE_MODULES.split())
+    as_whom = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    with tempfile.TemporaryDirectory(prefix="apache-") as name:
+        home = Path(name)
+        root = home / "root"
+        (root / "dav").mkdir(parents=True)
+        hashed = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+        (home / "users").write_text(f"{USER}:{{SHA}}{hashed}\n")
+        (home / "conf").write_text(f"""{modules}{as_whom}
+            ServerName {HOST}
+            Listen {HOST}:{port}
+            PidFile {home}/pid
+            Mutex file:{home}
+            ErrorLog /dev/stderr
+            DocumentRoot {root}
+            KeepAlive On
+            MaxKeepAliveRequests 0
+            DavLockDB {home}/lock
+            <Directory {root}>
+                Dav On
+                AuthType Basic
+                AuthName test
+                AuthUserFile {home}/users
+                Require valid-user
+            </Directory>
+            <Location /denied>
+                Require all denied
+            </Location>
+        """)
+        if os.geteuid() == 0:
+            for path in (home, *home.rglob("*")):
+                shutil.chown(path, "www-data", "www-data")
+
+        def run() -> contextlib.AbstractContextManager[Any]:
+            return child([program, "-f", str(home / "conf"), "-X"], answers(port, 200, 401), log=home / "log")
+
+        config = {"username": USER, "password": PASSWORD}
+        with RemoteServer(f"webdav://{HOST}:{port}/dav", port, root / "dav", run, config) as server:
+            yield server
