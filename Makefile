@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install -qq --constraint constraints.txt
 # Servers that the tests start; the others come with the development tools from PyPI.
 SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux
+AZURITE := 3.35.0
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
@@ -47,8 +48,13 @@ demo: $(VENV)/.installed-demo ## Crawl documents into a store with Dagster [DOCS
 ui: $(VENV)/.installed-demo ## Open the demo's pipeline in Dagster's own user interface
 	@$(BIN)/python examples/document_pipeline/run_demo.py --ui
 
-servers: ## Install the servers that the tests start, where they are missing
+servers: .node/node_modules/.bin/azurite ## Install the servers that the tests start, where they are missing
 	@.ci/servers $(SERVERS)
+
+.node/node_modules/.bin/azurite:
+	@.ci/servers node:nodejs npm:npm
+	@echo "Installing Azurite, a server that speaks Azure's protocol, into .node"
+	@npm install --prefix .node --no-audit --no-fund --no-save --loglevel=error azurite@$(AZURITE) >/dev/null
 
 test: servers $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with all extras and with none, on real servers
 	@echo "== tests, all extras"

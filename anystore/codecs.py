@@ -224,7 +224,7 @@ class ModelCodec(Codec):
         try:
             checked = self._adapter.validate_python(value)
             plain = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True)
-        except (ValidationError, PydanticSerializationError, ValueError) as error:  # bytes that are no UTF-8
+        except ValueError as error:  # pydantic's own, and that of bytes which are no UTF-8
             raise CodecError(f"the value does not fit {self.name}: {_brief(error)}") from error
         return _dump(plain)
 

@@ -30,7 +30,8 @@ from anystore.store import Store, get_store
 from anystore.streams import iterate_lines
 
 _JOURNAL = private_key("documents.jsonl")
-_SAVE_SECONDS = 15.0
+_SAVE_SECONDS = 1.0
+_SAVE_SHARE = 20  # at most a twentieth of the time goes into saving
 _PENDING_PER_WORKER = 4
 
 
@@ -192,7 +193,7 @@ class _Run:
         self._failures: list[Failure] = []
         self._counts = {"listed": 0, "fetched": 0, "unchanged": 0, "gone": 0, "bytes": 0}
         self._listed_all = False
-        self._saved = time.monotonic()
+        self._save_at = time.monotonic() + _SAVE_SECONDS
         self._started = datetime.now(UTC)
 
     def visit_all(self, entries: Iterator[Entry], pool: Executor, most_pending: int) -> None:
@@ -259,8 +260,8 @@ class _Run:
             else:
                 self._counts["unchanged"] += 1
             self._changes[key] = document
-        if time.monotonic() - self._saved > _SAVE_SECONDS:
-            self.save()
+        if time.monotonic() >= self._save_at:
+            self.save()  # what was fetched before a kill need not be fetched again
 
     def _visit(self, entry: Entry) -> Document | None:
         """Fetch a document, unless the target has it; runs in a worker's thread."""
@@ -305,8 +306,10 @@ class _Run:
 
     def save(self) -> None:
         """Write the journal."""
+        begun = time.monotonic()
         _write_journal(self._target, self._changes)
-        self._saved = time.monotonic()
+        ended = time.monotonic()
+        self._save_at = ended + max(_SAVE_SECONDS, _SAVE_SHARE * (ended - begun))
 
 
 def _open(store: Store | str) -> Store:

@@ -14,6 +14,7 @@ _DISTRIBUTION = "anystore-dagster"
 _EXTRA_OF_LIBRARY = {
     "dagster": "dagster",
     "lxml": "http",
+    "obstore": "s3",
     "psycopg": "postgres",
     "pyarrow": "arrow",
     "pycurl": "http",

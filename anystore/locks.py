@@ -17,10 +17,16 @@ from pydantic import BaseModel, ValidationError
 
 from anystore.backend import Backend, Feature
 from anystore.errors import AlreadyExists, AnystoreError, BackendError, DoesNotExist, Unsupported, VersionMismatch
-from anystore.keys import private_key
+from anystore.keys import Key, parse_key, private_key
 
 _RENEWALS_PER_TTL = 3
 _LONGEST_POLL = 0.5
+
+
+def _lease_key(name: str) -> Key:
+    """Give the key of a lease; folders end otherwise than leases, so that ``a`` and ``a/b`` are never in the way."""
+    *folders, last = parse_key(name).split("/")
+    return private_key("/".join(("leases", *(f"{folder}+" for folder in folders), f"{last}=")))
 
 
 class _Lease(BaseModel):
@@ -59,7 +65,7 @@ class Lock:
             raise Unsupported(f"{backend.uri} cannot hold locks (it has no CREATE and SWAP); use a database or Redis")
         self.name = name
         self.token = 0
-        self._key = private_key(f"leases/{name}")
+        self._key = _lease_key(name)
         self._backend = backend
         self._ttl = ttl
         self._clock = clock

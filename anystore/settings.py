@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
+from anystore.codecs import SerializationMode
 from anystore.errors import InvalidOption
 from anystore.extras import load
 
@@ -55,9 +56,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     environ = os.environ if environ is None else environ
     ttl = environ.get("ANYSTORE_DEFAULT_TTL")
     raising = environ.get("ANYSTORE_RAISE_ON_NONEXIST")
+    mode = environ.get("ANYSTORE_SERIALIZATION_MODE")
     return Settings(
         uri=environ.get("ANYSTORE_URI") or DEFAULT_URI,
-        serialization_mode=environ.get("ANYSTORE_SERIALIZATION_MODE") or "auto",
+        serialization_mode=_to_mode(mode, "ANYSTORE_SERIALIZATION_MODE") if mode else "auto",
         raise_on_nonexist=_to_bool(raising, "ANYSTORE_RAISE_ON_NONEXIST") if raising else True,
         default_ttl=_to_seconds(ttl, "ANYSTORE_DEFAULT_TTL") if ttl else None,
     )
@@ -70,7 +72,8 @@ def read_default_settings(environ: Mapping[str, str] | None = None) -> Settings:
         environ: The environment; the process's own if None.
 
     Returns:
-        The settings, with ``backend_config`` from ``ANYSTORE_BACKEND_CONFIG__*`` and the file.
+        The settings, with ``backend_config`` from the file and, option by option above it,
+        from ``ANYSTORE_BACKEND_CONFIG__*``.
 
     Raises:
         InvalidOption: If a variable or the file ``ANYSTORE_FILE`` is not what it can be.
@@ -87,8 +90,19 @@ def read_default_settings(environ: Mapping[str, str] | None = None) -> Settings:
     }
     path = environ.get("ANYSTORE_FILE")
     if path:
-        values |= _read_file(path)
+        of_file = _read_file(path)
+        options = _merged(of_file.get("backend_config", {}), values["backend_config"])
+        values |= of_file | {"backend_config": options}
     return Settings(**values)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Put options over others, at any depth."""
+    merged = dict(below)
+    for name, value in above.items():
+        known = merged.get(name)
+        merged[name] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def setting_sources(environ: Mapping[str, str] | None = None, *, is_default: bool = True) -> dict[str, str]:
@@ -118,7 +132,12 @@ def setting_sources(environ: Mapping[str, str] | None = None, *, is_default: boo
     if _read_config(environ):
         sources["backend_config"] = f"{_CONFIG_VARIABLE}*"
     path = environ.get("ANYSTORE_FILE")
-    return sources | dict.fromkeys(_read_file(path) if path else (), f"ANYSTORE_FILE={path}")
+    if path:
+        of_file = dict.fromkeys(_read_file(path), f"ANYSTORE_FILE={path}")
+        if sources["backend_config"] != "default" and "backend_config" in of_file:
+            of_file["backend_config"] += f", {sources['backend_config']}"
+        sources |= of_file
+    return sources
 
 
 def _read_config(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -152,7 +171,7 @@ def _read_file(path: str) -> dict[str, Any]:
         raise InvalidOption(f"ANYSTORE_FILE={path} has to hold names and values, such as 'uri: ./data'")
     checks = {
         "uri": _to_text,
-        "serialization_mode": _to_text,
+        "serialization_mode": _to_mode,
         "raise_on_nonexist": _to_bool,
         "default_ttl": _to_seconds,
         "readonly": _to_bool,
@@ -168,6 +187,12 @@ def _to_text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidOption(f"{name} has to be a text")
     return value
+
+
+def _to_mode(value: Any, name: str) -> str:
+    if value not in get_args(SerializationMode):
+        raise InvalidOption(f"{name} has to be one of {', '.join(get_args(SerializationMode))}, not {value!r}")
+    return str(value)
 
 
 def _to_bool(value: Any, name: str) -> bool:

@@ -34,6 +34,7 @@ BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 _BATCH = 1000
 _LONGEST_TTL = 1000 * 365 * 86_400  # calendars end in the year 9999
 _RAW = RawCodec()
+_NEVER_FAIL = ("auto", "raw")  # codecs that can read any bytes
 
 
 def get_store(
@@ -100,8 +101,9 @@ def _mode_of(settings: Settings) -> Any:
 
 def _default_ttl(settings: Settings, backend: Backend, *, is_default: bool) -> float | None:
     """Give the environment's ttl; a store that it does not speak of need not be able to keep it."""
-    keeps = Feature.EXPIRE in backend.features
-    return settings.default_ttl if is_default or keeps else None
+    if settings.default_ttl is None or is_default:
+        return settings.default_ttl
+    return settings.default_ttl if Feature.EXPIRE in backend.features else None
 
 
 class Store:
@@ -278,7 +280,10 @@ class Store:
         parsed = parse_key(key)
         self._backend.require_write(parsed)
         takes = Feature.TAKE in self.features
+        ttl = None
         try:
+            if takes and Feature.EXPIRE in self.features and codec.name not in _NEVER_FAIL:
+                ttl = remaining_ttl(self._backend.stat(parsed))  # should the value have to be put back
             data = self._backend.take(parsed) if takes else self._backend.get(parsed)
         except DoesNotExist:
             if self._raises(raise_on_nonexist):
@@ -288,16 +293,16 @@ class Store:
             value = self._decode(codec, parsed, data)
         except BaseException:
             if takes:
-                self._put_back(parsed, data)
+                self._put_back(parsed, data, ttl)
             raise
         if not takes:
             self._backend.delete(parsed)
         return value
 
-    def _put_back(self, key: Key, data: bytes) -> None:
+    def _put_back(self, key: Key, data: bytes, ttl: float | None) -> None:
         """Store a value again that was taken, unless another writer has stored a newer one."""
         with suppress(AlreadyExists):
-            self._backend.put(key, data, create=Feature.CREATE in self.features)
+            self._backend.put(key, data, create=Feature.CREATE in self.features, ttl=ttl)
 
     def stream(
         self,

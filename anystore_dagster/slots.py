@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from dagster import (
+    AllPartitionMapping,
     BackfillPolicy,
     DagsterInvariantViolationError,
     IdentityPartitionMapping,
@@ -228,7 +229,7 @@ def input_is_many(context: InputContext, annotation: Any) -> bool:
     wanted = _shape(context.definition_metadata)
     if wanted is not None:
         return wanted
-    if annotation is not Any and partitioned_item(annotation) is None:
+    if annotation not in (Any, dict) and partitioned_item(annotation) is None:
         return False
     try:
         step = context.step_context
@@ -237,11 +238,13 @@ def input_is_many(context: InputContext, annotation: Any) -> bool:
     # private to Dagster: the mapping is not told to IO managers
     layer = step.job_def.asset_layer
     consumer = layer.get_assets_def_for_node(step.node_handle)
+    mapping = consumer.get_partition_mapping_for_dep(context.asset_key) if consumer else None
+    if annotation is dict and not (mapping is None or isinstance(mapping, AllPartitionMapping)):
+        return False  # such as the last partition: a bare dict can be its value
     if consumer is None or consumer.partitions_def != context.asset_partitions_def:
         return True
     if _takes_many(consumer.backfill_policy) or not step.has_partition_key:
         return True
-    mapping = consumer.get_partition_mapping_for_dep(context.asset_key)
     return not (
         mapping is None or isinstance(mapping, IdentityPartitionMapping) or mapping == TimeWindowPartitionMapping()
     )

@@ -261,8 +261,14 @@ class _StrCodec(Codec):
         if data == _NULL and self._optional:
             return None
         value = _named("auto").decode(data)
+        if isinstance(value, str):
+            return value
         # what is JSON but no string was not written here: a file that someone placed, or bytes
-        text: str = value if isinstance(value, str) else _named("text").decode(data)
+        try:
+            text: str = _named("text").decode(data)
+        except CodecError as error:
+            kind = "a table" if is_parquet(data) else "no text"
+            raise CodecError(f"the stored value is {kind}, and str is annotated; annotate what was stored") from error
         return text
 
 
@@ -345,7 +351,13 @@ def _codec_of_mode(annotation: Any, mode: str) -> Codec:
         tables = load("anystore.tables")
         codec: Codec = tables.TableCodec(mode, annotation) if is_frame(annotation) else tables.TableCodec(mode)
         return codec
-    return _named(mode)
+    if mode == "raw" and annotation is str:
+        return _named("text")  # the same bytes; raw alone would give them back as bytes
+    if mode != "json" or annotation in (Any, object) or _is_plain(annotation):
+        return _named(mode)
+    if _without_none(annotation) is bytes or is_frame(_without_none(annotation)):
+        raise CodecError(f"JSON cannot hold {annotation_text(annotation)}; use serialization_mode='auto'")
+    return _structured(annotation)
 
 
 def _named(mode: str) -> Codec:

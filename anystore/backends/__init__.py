@@ -10,7 +10,12 @@ from anystore.extras import load
 from anystore.uris import parse_uri
 
 _MODULE_OF_SCHEME = {
+    "abfs": "objects",
+    "abfss": "objects",
+    "az": "objects",
     "file": "local",
+    "gcs": "objects",
+    "gs": "objects",
     "http": "http",
     "https": "http",
     "mariadb": "sql",
@@ -22,6 +27,8 @@ _MODULE_OF_SCHEME = {
     "redis+cluster": "redis",
     "rediss": "redis",
     "rediss+cluster": "redis",
+    "s3": "objects",
+    "s3a": "objects",
     "sqlite": "sql",
     "unix": "redis",
     "valkey": "redis",

@@ -48,6 +48,8 @@ def main() -> int:
     state: Path = arguments.state.resolve()
     # So that servers are stopped, and folders removed, also when somebody ends the demo.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # A script that starts the demo with `&` has this ignored; Dagster would inherit that, and never stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with provide_listing(os.environ.get("URL", ""), docs=os.environ.get("DOCS", ""), state=state) as url:
             os.environ.update(
@@ -152,7 +154,7 @@ def tell_index(store: Store, *, parsed: int) -> None:
 def tell_where(store: Store) -> None:
     """Say where everything is, and what to do next."""
     step("Where to look")
-    say(f"store       {store.uri}")
+    say(f"store       {store.uri}{' (which ends with this process)' if store.uri.startswith('memory:') else ''}")
     say(f"documents   {DOCUMENTS_FOLDER}/ in it")
     say(f"index       {ASSETS_FOLDER}/{asset_value_key(['document_index'])} (Parquet)")
     say(f"report      {ASSETS_FOLDER}/{asset_value_key(['report'])} (Markdown)")

@@ -14,7 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from anystore.codecs import AutoCodec, JsonCodec, PickleCodec, RawCodec, TextCodec, model_codec, parse_json
+from anystore.codecs import (
+    AutoCodec,
+    JsonCodec,
+    PickleCodec,
+    RawCodec,
+    TextCodec,
+    model_codec,
+    named_codec,
+    parse_json,
+)
 from anystore.errors import CodecError
 from anystore.testing.strategies import json_values
 
@@ -273,3 +282,21 @@ def test_what_is_json_is_decided_once(text):
     else:
         assert AUTO.encode(text) != data
     assert AUTO.decode(AUTO.encode(text)) == text
+
+
+class _Blob(BaseModel):
+    data: bytes
+
+
+@pytest.mark.parametrize("codec", [model_codec(_Blob), named_codec("auto"), named_codec("json")])
+def test_bytes_in_a_model_that_are_no_text_are_refused(codec):
+    with pytest.raises(CodecError):
+        codec.encode(_Blob(data=b"\xff"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x80\x04\x95" + b"\xff" * 8, b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f", b"\x80\x04h\x05."]
+)
+def test_a_broken_pickle_is_named(data):
+    with pytest.raises(CodecError, match="unpickled"):
+        PickleCodec().decode(data)

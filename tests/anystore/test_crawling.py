@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from anystore import Store, get_store
+from anystore import Store, crawling, get_store
 from anystore.backend import Backend
 from anystore.crawling import crawl, documents
 from anystore.errors import BackendError, InvalidOption, ReadOnlyError, Unsupported
@@ -186,3 +186,18 @@ def test_a_crawl_of_a_real_listing(nginx_server, target):
     assert counts(crawl(nginx_server.url, target)) == (5, 1, 4, 0, 0)
     fetched = [path for method, path, _ in nginx_server.requests() if method == "GET" and not path.endswith("/")]
     assert fetched == ["/a.txt"]
+
+
+def test_what_was_fetched_before_a_kill_is_remembered(source, target, monkeypatch):
+    monkeypatch.setattr(crawling, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(crawling, "_SAVE_SHARE", 0)
+    monkeypatch.setattr(crawling._Run, "mark_gone", lambda _: os._exit(9))  # as if killed
+    child = os.fork()
+    if not child:
+        try:
+            crawl(source, target, workers=1)
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    monkeypatch.undo()
+    assert crawl(source, target).unchanged > 0

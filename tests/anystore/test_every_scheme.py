@@ -47,8 +47,12 @@ KINDS = {
     "valkey": lambda ask, path: (f"valkey://127.0.0.1:{ask('valkey_server').port}/0/{_name()}", {}),
     "seaweedfs": lambda ask, path: (f"s3://{BUCKET}/{_name()}", ask("seaweedfs_server").config),
     "moto": lambda ask, path: (f"s3://{BUCKET}/{_name()}", ask("moto_server").config),
-    "azurite": lambda ask, path: (f"az://{BUCKET}/{_name()}", ask("azurite_server").config),
+    "azurite": lambda ask, path: (f"az://{BUCKET}/{_name()}", _azure(ask("azurite_server"))),
 }
+
+
+def _azure(server):
+    return {"account_name": server.user, "account_key": server.password, "endpoint_url": server.url}
 
 
 def _name():

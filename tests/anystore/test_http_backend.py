@@ -344,3 +344,21 @@ def test_depth_of_a_listing_is_bounded(nginx_server):
     os.symlink("..", nginx_server.root / "folder" / "up")
     with pytest.raises(BackendError, match="8 folders deep"):
         list(http(nginx_server.url, max_depth=8).scan())
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 500, 501])
+def test_stat_of_a_server_that_refuses_head(faulty_server, status):
+    place(faulty_server.behind.root, KEY)
+    faulty_server.script(Fault(status=status))
+    assert http(faulty_server.url).stat(KEY).size == len(BODY)
+
+
+def test_a_redirect_to_no_url_is_named(faulty_server):
+    faulty_server.always(Fault(status=302, headers={"Location": "http://[::1"}))
+    with pytest.raises(BackendError, match="no URL"):
+        http(faulty_server.url).get(KEY)
+
+
+def test_a_password_that_cannot_be_sent_is_refused(faulty_server):
+    with pytest.raises(InvalidOption, match="NUL"):
+        http(faulty_server.url, username="me", password="a\0b")

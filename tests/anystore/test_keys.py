@@ -218,3 +218,9 @@ def test_a_selection_narrows_to_the_literal_head_of_its_glob():
     assert Selection().covers("anything/at all")
     assert not Selection("a/b").covers("a/b")
     assert not Selection("a/b").covers("a/bc")
+
+
+@pytest.mark.parametrize("glob", ["/*", "./*", "../*", "a/../*", "a//*", "../../etc/*"])
+def test_a_glob_never_leads_a_listing_out_of_the_store(glob):
+    assert Selection(glob=glob).folder in ("", "a/")
+    assert Selection(prefix="b", glob=glob).folder in ("b/", "b/a/")

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -14,6 +15,7 @@ import pytest
 from anystore import get_store
 from anystore.backend import Feature
 from anystore.backends.local import LocalBackend
+from anystore.backends.local.values import entry_of
 from anystore.errors import (
     BackendError,
     DoesNotExist,
@@ -430,3 +432,48 @@ def test_the_first_of_100_000_keys_comes_at_once(tmp_path):
     assert len(keys) == 100_000
     assert keys == sorted(keys)
     assert next(store.backend.keys("", key("98/999"))) == "99/000"
+
+
+def test_a_forked_process_holds_no_lock_of_its_parent(backend):
+    with backend._tree.locked(key("a")):
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+    try:
+        writing = threading.Thread(target=backend.put, args=(key("a"), b"x"), daemon=True)
+        writing.start()
+        writing.join(5)
+        assert not writing.is_alive()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_link_back_to_the_root_is_listed_by_no_prefix(backend, tmp_path):
+    backend.put(key("a/b"), b"x")
+    os.symlink("../..", tmp_path / "root/a/up")
+    os.symlink(".", tmp_path / "root/self")
+    assert list(backend.keys("self/")) == []
+    assert list(backend.keys("a/up/root/")) == []
+    assert list(backend.keys("self/a/")) == []
+    os.symlink("a", tmp_path / "root/beside")
+    os.unlink(tmp_path / "root/a/up")
+    assert list(backend.keys("beside/")) == ["beside/b"]
+
+
+def test_a_time_that_no_calendar_holds_is_left_out(backend, tmp_path, monkeypatch):
+    backend.put(key("a"), b"x")
+    entry = entry_of("a", os.stat_result((0,) * 6 + (1, 0, 0, 0), {"st_mtime_ns": 2**38 * 10**9}))
+    assert (entry.size, entry.modified) == (1, None)
+
+
+def test_a_reader_reads_no_other_file_once_it_is_closed(backend, tmp_path):
+    backend.put(key("a"), b"a" * 3_000_000)
+    backend.put(key("b"), b"b" * 3_000_000)
+    reader = backend.reader(key("a"))
+    pieces = reader.read()
+    next(pieces)
+    reader.close()
+    with backend.reader(key("b")), pytest.raises(BackendError):  # which has the number that the other had
+        next(pieces)

@@ -167,6 +167,11 @@ def test_what_cannot_be_is_refused(store, tmp_path):
             store.lock(name)
     with pytest.raises(InvalidOption):
         store.lock("a", ttl=0)
-    store.backend.put(private_key("leases/broken"), b"hello")
+    store.backend.put(private_key("leases/broken="), b"hello")
     with pytest.raises(BackendError, match="no lease"):
         store.lock("broken").acquire(timeout=0)
+
+
+def test_a_lock_may_be_named_like_a_folder_of_another(store):
+    with store.lock("a", ttl=5), store.lock("a/b", ttl=5), store.lock("a=/b", ttl=5), store.lock("a+", ttl=5) as lock:
+        assert lock.held

@@ -215,14 +215,15 @@ def test_stream_stays_small(seaweedfs_server, direction):
             for _ in range(STREAM_MIB):
                 writer.write(b"z" * (1 << 20))
     script = textwrap.dedent(f"""
-        import resource
+        from pathlib import Path
         from anystore.backends.objects import from_uri
         from anystore.uris import parse_uri
         def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            # not ru_maxrss, which begins with what the parent had
+            return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
         backend = from_uri(parse_uri({backend.uri!r}), {seaweedfs_server.config!r})
-        backend.put("warm", b"x" * (9 << 20))
-        assert len(backend.get("warm")) == 9 << 20
+        backend.put("warm", b"x")
+        assert backend.get("warm") == b"x"
         before, size = peak(), 0
         if {direction!r} == "in":
             with backend.writer({KEY!r}) as writer:
@@ -239,6 +240,7 @@ def test_stream_stays_small(seaweedfs_server, direction):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     size, growth = map(int, done.stdout.split())
+    print(f"{size} MiB {direction}: grown by {growth} MiB")
     assert size == STREAM_MIB
     assert growth < 64
     backend.delete_many(list(backend.keys()))
@@ -466,25 +468,24 @@ def test_backend_goes_to_another_process(backend, moto_server):
 
 
 def test_one_of_many_creates(seaweedfs_server):
-    backend = opened(seaweedfs_server)
+    backend, won = opened(seaweedfs_server), []
     assert Feature.CREATE in backend.features
-    for turn in range(5):
-        key, won = parse_key(f"race/{turn}"), []
 
-        def create(number, key=key, won=won):
-            try:
-                backend.put(key, b"%d" % number, create=True)
-            except AlreadyExists:
-                return
-            won.append(number)
+    def create(number):
+        try:
+            backend.put(KEY, b"%d" % number, create=True)
+        except AlreadyExists:
+            return
+        won.append(number)
 
-        threads = [threading.Thread(target=create, args=(number,)) for number in range(32)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(won) == 1
-        assert backend.get(key) == b"%d" % won[0]
+    # SeaweedFS lets those who meet wait for a second each: more of them, or more turns, would test its patience
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert backend.get(KEY) == b"%d" % won[0]
 
 
 # -- many ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from anystore import get_store
 from anystore.errors import InvalidOption, ReadOnlyError, Unsupported
-from anystore.settings import read_default_settings, read_settings
+from anystore.settings import read_default_settings, read_settings, setting_sources
 
 
 def test_nothing_said():
@@ -131,3 +131,21 @@ def test_variables_of_other_programs_never_break_an_import():
     code = "from anystore import get_store; get_store('memory://x').put('a', 1); print('fine')"
     done = subprocess.run([sys.executable, "-c", code], env=foreign, capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"
+
+
+def test_a_wrong_mode_is_named():
+    with pytest.raises(InvalidOption, match="ANYSTORE_SERIALIZATION_MODE"):
+        read_settings({"ANYSTORE_SERIALIZATION_MODE": "jsn"})
+
+
+def test_a_secret_of_the_environment_completes_the_options_of_the_file(tmp_path):
+    path = tmp_path / "store.json"
+    path.write_text('{"uri": "s3://b", "backend_config": {"region": "eu", "client": {"a": "1", "b": "1"}}}')
+    environ = {
+        "ANYSTORE_FILE": str(path),
+        "ANYSTORE_BACKEND_CONFIG__SECRET": "s",
+        "ANYSTORE_BACKEND_CONFIG__CLIENT__B": "2",
+    }
+    settings = read_default_settings(environ)
+    assert settings.backend_config == {"region": "eu", "secret": "s", "client": {"a": "1", "b": "2"}}
+    assert setting_sources(environ)["backend_config"] == f"ANYSTORE_FILE={path}, ANYSTORE_BACKEND_CONFIG__*"

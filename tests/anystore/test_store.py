@@ -562,3 +562,71 @@ def test_stores_of_one_uri_share_a_backend_and_of_another_configuration_do_not(t
     for config in ({"durable": 1}, {"durable": [True]}, {"durable": {"a": {1}}}):
         with pytest.raises(InvalidOption):
             get_store(tmp_path, backend_config=config)
+
+
+@pytest.mark.parametrize("value", [5, "text", [1, 2], None])
+def test_a_binary_file_takes_only_bytes(store, value):
+    with pytest.raises(TypeError), store.open("a", "wb") as file:
+        file.write(value)
+    assert not store.exists("a")
+
+
+def test_a_write_that_failed_is_never_committed(tmp_path):
+    store = get_store(tmp_path)
+    store.put("a", "old")
+
+    def fail(data):
+        raise BackendError("the disk is full")
+
+    file = store.open("a", "wb")
+    written, file._writer.write = file._writer.write, fail
+    with pytest.raises(BackendError):
+        file.write(b"x" * 2_000_000)
+    file._writer.write = written
+    with pytest.raises(BackendError):
+        file.close()
+    assert store.get("a") == "old"
+    assert list(store.iterate_keys()) == ["a"]
+
+
+def test_pop_puts_back_what_it_cannot_decode_with_its_expiry(expiring):
+    expiring.put("a", "{", ttl=60, serialization_mode="raw")
+    expires = expiring.info("a").expires
+    with pytest.raises(CodecError):
+        expiring.pop("a", serialization_mode="json")
+    assert abs((expiring.info("a").expires - expires).total_seconds()) < 5
+
+
+def test_pop_never_puts_an_old_value_over_a_new_one(expiring):
+    expiring.put("a", "old")
+
+    def decode(data):
+        expiring.put("a", "new")
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        expiring.pop("a", deserialization_func=decode)
+    assert expiring.get("a") == "new"
+
+
+def test_one_key_is_not_taken_for_many(store):
+    store.put("a", "kept")
+    with pytest.raises(InvalidOption):
+        store.delete_many("a")
+    with pytest.raises(InvalidOption):
+        list(store.get_many("a"))
+    assert store.get("a") == "kept"
+
+
+@pytest.mark.parametrize("ttl", [1e12, float("inf"), datetime.timedelta.max])
+def test_a_ttl_beyond_the_calendar_is_refused(expiring, ttl):
+    with pytest.raises(InvalidOption):
+        expiring.put("a", 1, ttl=ttl)
+    assert not expiring.exists("a")
+
+
+def test_a_glob_yields_only_keys(store):
+    store.put("a.txt", 1)
+    store.put("d/b.txt", 1)
+    for glob in ("/*", "./*", "../*/*", "d//*", "d/../*", "d/./*"):
+        assert list(store.iterate_keys(glob=glob)) == []

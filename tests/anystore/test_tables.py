@@ -73,3 +73,22 @@ def test_what_is_no_table_is_refused(store):
     with pytest.raises(CodecError, match="no lines"):
         store.stream("text", serialization_mode="parquet")
     assert not store.exists("t")
+
+
+def test_columns_of_one_name_come_back():
+    table = pa.table([[1], [2]], names=["a", "a"])
+    assert TableCodec("parquet").decode(TableCodec("parquet").encode(table)) == table
+
+
+def test_what_a_frame_cannot_give_is_refused():
+    for frame in (
+        pl.DataFrame({"a": [object()]}),  # else addresses in memory would be written
+        pl.LazyFrame({"a": [1]}).select("missing"),
+    ):
+        with pytest.raises(CodecError):
+            TableCodec("parquet").encode(frame)
+
+
+def test_a_csv_that_is_no_text_is_refused():
+    with pytest.raises(CodecError, match="not csv"):
+        TableCodec("csv", pd.DataFrame).decode(b"\xe9,b\n1,2\n")

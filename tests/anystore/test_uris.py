@@ -79,3 +79,10 @@ def test_secrets_in_a_configuration():
     assert mask_text("a1b2 plain", {"a1", "a1b2"}) == "*** plain"
     assert is_secret_name("AWS_SECRET_ACCESS_KEY")
     assert not is_secret_name("table")
+
+
+def test_a_slip_of_the_finger_shows_no_secret():
+    with pytest.raises(InvalidUri, match="neither a URI nor a path") as caught:
+        parse_uri("postgresql:/me:hunter2@host/db")
+    assert "hunter2" not in str(caught.value)
+    assert "postgresql://me:***@host/db" in str(caught.value)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anystore.web.headers import parse_content_range, parse_http_date, parse_length
 from anystore.web.listing import parse_listing
 from anystore.web.urls import child_of, join_url
 from tests.servers import nginx, python_http
@@ -337,3 +338,43 @@ def test_law_every_name_comes_back_from_its_url(name):
 def test_law_no_link_breaks_the_parser_or_leaves_the_folder(href):
     child = child_of(URL, href)
     assert child is None or (child[0] not in (b"", b".", b"..") and b"/" not in child[0])
+
+
+HTML = b'<title>Index of /f/</title><h1>Index of /f/</h1><hr><pre><a href="../">../</a>\n<a href="a">a</a>%s\n</pre>'
+XML = b'<?xml version="1.0"?>\n<list>\n<file mtime="%s" size="5">a</file></list>'
+NGINX = b'[{"name": "a", "type": "file", "mtime": "%s", "size": %s}]'
+CADDY = b'[{"name": "a", "url": "./a", "mod_time": "%s"}, {"name": "b", "url": "http://[", "mod_time": ""}]'
+ODD_PAGES = {
+    "a host that is none": (HTML % b'<a href="http://[::1">x</a>', "text/html"),
+    "a size beyond measure": (HTML % (b" 01-Jan-2020 00:00 " + b"9" * 5000 + b"P"), "text/html"),
+    "the start of the calendar": (XML % b"0001-01-01T00:00:00+05:00", "text/xml"),
+    "a negative size": (NGINX % (b"Mon, 31 Dec 9999 23:59:59 -0500", b"-5"), "application/json"),
+    "a size that is none": (NGINX % (b"", b"true"), "application/json"),
+    "a link that is none": (CADDY % b"0001-01-01T00:00:00+05:00", "application/json"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_PAGES)
+def test_an_odd_line_costs_no_more_than_itself(name):
+    body, kind = ODD_PAGES[name]
+    (entry,) = parse_listing(body, url="http://host/f/", content_type=kind).entries
+    assert (entry.name, entry.modified_exact) == ("a", False)
+    assert entry.size in (None, 5)
+    assert not isinstance(entry.size, bool)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 31 Dec 9999 23:59:59 -0500",
+        "Mon, 01 Jan 2020 00:00:00 +99999999999999999999",
+        "Mon, 01 Jan 2020 99999999999999:0:0 GMT",
+    ],
+)
+def test_a_date_that_is_none(text):
+    assert parse_http_date(text) is None
+
+
+def test_numbers_beyond_measure_are_unknown():
+    assert parse_length("9" * 5000) is None
+    assert parse_content_range(f"bytes 0-{'9' * 5000}/*") is None

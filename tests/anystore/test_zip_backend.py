@@ -551,6 +551,7 @@ def test_secrets_stay_hidden():
     for shown in (backend.uri, repr(backend), backend.locate(KEY)):
         assert "hunter" not in shown
         assert "x.zip" in shown
+    assert backend.locate(KEY).endswith("host.invalid/x.zip/folder/value?token=***")
 
 
 @pytest.mark.parametrize("text", ["https://", "https://host", "https://host/", "s3://bucket"])

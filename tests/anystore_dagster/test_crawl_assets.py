@@ -127,6 +127,17 @@ def test_a_listing_that_cannot_be_read_fails(tmp_path, nginx_server, materialize
         materialize([files])
 
 
+def test_a_server_that_is_gone_does_not_deny_what_is_there(tmp_path, nginx_server, materialize):
+    (nginx_server.root / "a.txt").write_text("hello")
+    files = crawl_asset("files", source=nginx_server.url, target=str(tmp_path / "target"))
+    materialize([files])
+    (nginx_server.root / "a.txt").unlink()
+    nginx_server.root.rmdir()
+    with pytest.raises(dg.Failure, match=r"could not be listed, so nothing was fetched; what .*target has is unchanged"):
+        materialize([files])
+    assert get_store(tmp_path / "target").get("a.txt") == "hello"
+
+
 def test_an_empty_listing_is_no_failure(tmp_path, materialize):
     files = crawl_asset("files", source="memory://empty-listing", target=str(tmp_path))
     assert metadata_of(materialize([files])[0])["anystore/listed"] == 0

@@ -285,7 +285,7 @@ def test_one_partition_to_one_partition(run, store):
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
-@pytest.mark.parametrize("annotation", [dict[str, str], Any])
+@pytest.mark.parametrize("annotation", [dict[str, str], dict, Any])
 def test_all_partitions_are_a_dict_however_many_there_are(run, names, annotation):
     definition = dg.StaticPartitionsDefinition(names)
 
@@ -308,6 +308,25 @@ def test_all_partitions_are_a_dict_however_many_there_are(run, names, annotation
     assert result.output_for_node("everything") == wanted
     result = run([letter, everything_each_time], selection="everything_each_time", partition_key="a")
     assert result.output_for_node("everything_each_time") == wanted
+
+
+def test_a_bare_dict_is_the_value_of_the_one_partition_that_is_mapped(run):
+    @dg.asset(partitions_def=LETTERS)
+    def letter(context) -> dict:
+        return {"letter": context.partition_key}
+
+    @dg.asset(ins={"letter": dg.AssetIn(partition_mapping=dg.LastPartitionMapping())})
+    def last(letter: dict) -> str:
+        return letter["letter"]
+
+    @dg.asset(partitions_def=LETTERS)
+    def same(letter: dict) -> str:
+        return letter["letter"]
+
+    for partition in "abc":
+        run([letter], partition_key=partition)
+    assert run([letter, last], selection="last").output_for_node("last") == "c"
+    assert run([letter, same], selection="same", partition_key="b").output_for_node("same") == "b"
 
 
 def test_one_value_is_not_many(run):

@@ -80,6 +80,19 @@ def test_variables_are_resolved_at_any_depth(monkeypatch, write):
     assert seen == [{"a": SECRET, "b": {"c": [{"d": SECRET}, 3, None]}, "e": {"env": "X", "f": 1}}] * 2
 
 
+def test_a_variable_that_holds_a_number_is_the_same_in_a_run_and_outside(monkeypatch):
+    monkeypatch.setenv("TEST_NUMBER", "7")
+    resource = AnystoreResource(uri="memory://x", backend_config={"a": [dg.EnvVar.int("TEST_NUMBER")]})
+    seen = []
+
+    @dg.asset
+    def one(files: AnystoreResource) -> None:
+        seen.append(resolve_variables(files.backend_config, where="backend_config"))
+
+    assert dg.materialize([one], resources={"files": resource}, instance=dg.DagsterInstance.ephemeral()).success
+    assert resolve_variables(resource.backend_config, where="backend_config") == seen[0] == {"a": ["7"]}
+
+
 @pytest.mark.parametrize(
     ("fields", "place"),
     [

@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import json
 import pathlib
 import uuid
 from typing import Any, Optional
@@ -263,6 +264,43 @@ def test_pickle_is_used_only_when_it_is_asked_for():
 def test_another_mode_is_used_for_every_value(mode):
     table = pa.table({"n": [1, 2]})
     assert codec_for(pd.DataFrame, mode).decode(codec_for(pa.Table, mode).encode(table))["n"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Person, Person(name="Ada")),
+        (list[Person], [Person(name="Ada")]),
+        (Person | None, None),
+        (Point, Point(1, "x")),
+        (set[int], {1, 2}),
+        (dt.date, dt.date(2024, 1, 1)),
+        (str, "1"),
+        (dict[str, int], {"a": 1}),
+        (Any, [1]),
+    ],
+)
+def test_json_comes_back_under_its_annotation(annotation, value):
+    data = codec_for(annotation, "json").encode(value)
+    json.loads(data)
+    assert codec_for(annotation, "json").decode(data) == value
+
+
+@pytest.mark.parametrize("annotation", [bytes, bytes | None, pa.Table, dict[str, bytes]])
+def test_json_refuses_what_would_come_back_as_something_else(annotation):
+    with pytest.raises(CodecError, match="JSON"):
+        codec_for(annotation, "json")
+
+
+def test_raw_text_comes_back_as_text_where_text_is_annotated():
+    assert codec_for(str, "raw").decode(codec_for(str, "raw").encode("1")) == "1"
+    assert codec_for(bytes, "raw").decode(codec_for(str, "raw").encode("ü")) == "ü".encode()
+
+
+@pytest.mark.parametrize(("stored", "kind"), [(b"\xff\xfe", "no text"), (b"PAR1\xff\xff\xff\xffPAR1", "a table")])
+def test_what_is_no_text_says_what_it_is(stored, kind):
+    with pytest.raises(CodecError, match=f"{kind}, and str is annotated"):
+        codec_for(str).decode(stored)
 
 
 def test_a_mode_that_is_unknown_is_refused():

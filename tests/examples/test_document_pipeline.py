@@ -1,9 +1,11 @@
 """The example does what it says: a real listing, into a store, a table and a report, again and again."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +32,7 @@ from tests.servers import nginx
 
 EXAMPLE = Path(demo_server.__file__).parent
 COLLECTION = EXAMPLE / "collection"
+STOP_SECONDS = 20  # that of run_demo.py
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 TITLES = {
     "data/Länder & Gebiete.tab": "# ISO 3166 alpha-2 country codes",
@@ -394,3 +397,44 @@ def test_the_command_names_the_error_that_stopped_it(listing, tmp_path):
     assert f"documents: Unsupported: {listing.url}" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert demo(tmp_path, DOCS="some").returncode == 1
+
+
+def ask(url, query):
+    """Ask Dagster's interface, once it is there."""
+    address = url.removeprefix("http://").partition(":")
+    deadline = time.monotonic() + 90
+    while True:
+        connection = HTTPConnection(address[0], int(address[2]), timeout=60)
+        try:
+            connection.request("POST", "/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})
+            return json.load(connection.getresponse())["data"]
+        except ConnectionError:
+            assert time.monotonic() < deadline, f"nobody answers at {url}"
+        finally:
+            connection.close()
+
+
+def test_the_user_interface_shows_the_assets_and_ends_when_it_is_told(listing, tmp_path):
+    # As a script does that starts it with `&`: Ctrl-C is ignored, and Dagster knows no other way to end.
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, EXAMPLE / "run_demo.py", "--ui"]
+    command += ["--state", tmp_path / "state"]
+    own = {"PYTHONPATH": str(EXAMPLE.parents[1]), "URL": listing.url, "STORE": str(tmp_path / "store")}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | own
+    ) as process:
+        try:
+            url = next(found[1] for line in process.stdout if (found := re.search(r"(http://\S+)/assets/report,", line)))
+            nodes = ask(url, "{assetNodes {assetKey {path}}}")["assetNodes"]
+            assert {node["assetKey"]["path"][-1] for node in nodes} == {"documents", "document_index", "report"}
+            told = time.monotonic()
+        finally:
+            process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert time.monotonic() - told < STOP_SECONDS, "Dagster had to be killed, and left processes behind"
+    assert not answers(f"{url}/")
+
+
+def test_a_store_in_memory_is_said_to_end(tmp_path):
+    done = demo(tmp_path, STORE="memory://demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "store       memory://demo (which ends with this process)" in done.stdout

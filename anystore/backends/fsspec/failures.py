@@ -53,17 +53,17 @@ def fail(place: Place, error: Exception, key: str, verb: str, *, writing: bool) 
         ours = InvalidKey(f"{place.uri} cannot hold {key!r}: {error.strerror}; choose a shorter or plainer name")
     elif isinstance(error, ABSENT) and not writing and key:
         ours = missing(place, key)
+    elif _has_long_segment(key) and place.is_answer(error):
+        ours = InvalidKey(
+            f"{place.uri} cannot hold {key!r}: its server refuses a name of more than {_LONGEST_SEGMENT} bytes "
+            f"({reason}); choose a shorter one"
+        )
     elif isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)) and writing:
         ours = conflict(place, key)
     elif isinstance(error, PermissionError) and writing:
         ours = ReadOnlyError(f"cannot {verb} {what}: not allowed ({reason}); check who may write there")
     elif isinstance(error, NotImplementedError):
         ours = Unsupported(f"cannot {verb} {what}: fsspec's {place.protocol}:// does not know how ({reason})")
-    elif _has_long_segment(key) and place.is_answer(error):
-        ours = InvalidKey(
-            f"{place.uri} cannot hold {key!r}: its server refuses a name of more than {_LONGEST_SEGMENT} bytes "
-            f"({reason}); choose a shorter one"
-        )
     else:
         ours = BackendError(f"cannot {verb} {what}: {reason}")
     # The traceback of a chained error would show the secret after all.

@@ -249,9 +249,13 @@ class Files:
         """Close a file that was opened to write, and whose content nobody wants."""
         handle.close()
 
+    def temporary_path(self) -> str:
+        """Give a new path below ``.anystore/``."""
+        return self.path(f"{_UNPUBLISHED}/{secrets.token_hex(16)}")
+
     def open_temporary(self, key: str, lease: Lease) -> tuple[str, Any]:
         """Open a new file below ``.anystore/``, which ``publish`` moves to its key."""
-        path = self.path(f"{_UNPUBLISHED}/{secrets.token_hex(16)}")
+        path = self.temporary_path()
         self._check_inside(path, key)
         with self.errors(key, "write", writing=True):
             try:

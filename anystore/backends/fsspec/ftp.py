@@ -6,8 +6,8 @@ and writes a value as one command for each 64 KiB.
 
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from ftplib import error_perm, error_temp
 from select import select
 from typing import Any
@@ -200,18 +200,21 @@ class FtpReader(Reader):
         self._check()
         position = start
         last = b""
-        for piece in self._transfer(key, start, end) if start < end else ():
-            position += len(piece)
-            if last:
-                yield last
-            last = piece
+        with closing(self._transfer(key, start, end)) as pieces:
+            for piece in pieces:
+                position += len(piece)
+                if last:
+                    yield last
+                last = piece
         if position < end:
             raise failures.changed(self._files, key)
         self._check()
         if last:
             yield last
 
-    def _transfer(self, key: str, start: int, end: int) -> Iterator[bytes]:
+    def _transfer(self, key: str, start: int, end: int) -> Generator[bytes, None, None]:
+        if start >= end:
+            return
         lease = self._files.borrow()
         data: Any = None
         sound = False

@@ -123,7 +123,8 @@ class RemoteZipBackend(ZipView):
             raise BackendError(f"{self.uri} is no zip archive: {reason}") from error
 
     def locate(self, key: Key) -> str:
-        return f"{self.uri}/{key}"
+        address, mark, query = self.uri.partition("?")
+        return f"{address}/{key}{mark}{query}"
 
     def close(self) -> None:
         self._known = None
