@@ -51,6 +51,7 @@ class AnystoreIOManager(ConfigurableIOManager, StoreSettings):
     A run of one partition stores one value. An asset whose backfill policy puts several partitions into a
     run returns ``dict[str, T]``, a value for each partition of the run. An input ``dict[str, T]`` of a
     partitioned asset is keyed by partition, unless its step has one partition that is mapped to the same one;
+    so is a bare ``dict``, unless a partition mapping other than ``AllPartitionMapping`` is given;
     any other annotation is the value of one partition. ``metadata={"anystore/partitions": "one" | "many"}``
     on the ``AssetIn`` or asset decides otherwise.
 

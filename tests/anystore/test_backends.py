@@ -16,7 +16,6 @@ from anystore.backends.memory import _SPACES, MemoryBackend
 from anystore.backends.wrap import PrefixBackend, ReadonlyBackend
 from anystore.keys import join_key
 from anystore.testing import BackendSuite
-from anystore.uris import parse_uri
 from tests.servers import nginx, python_http
 
 SEGMENT_TOO_LONG = {"a segment over 255 bytes": lambda key: max(len(part.encode()) for part in key.split("/")) > 255}
@@ -114,7 +113,7 @@ class OverHttp(InFolder):
     def backend(self, server):
         self.root = server.root / uuid4().hex / "files"
         self.root.mkdir(parents=True)
-        backend = open_backend(parse_uri(f"{server.url}{self.root.parent.name}/files/"), {})
+        backend = open_backend(f"{server.url}{self.root.parent.name}/files/", {})
         yield backend
         backend.close()
 

@@ -35,14 +35,13 @@ from anystore.errors import (
     VersionMismatch,
 )
 from anystore.keys import parse_key
-from anystore.uris import parse_uri
 from tests.anystore import test_backends
 
 KEY = parse_key("folder/value")
 
 
 def opened(uri, **config):
-    return open_backend(parse_uri(uri), config)
+    return open_backend(uri, config)
 
 
 class WithoutMove(DirFileSystem):

@@ -165,11 +165,13 @@ class DavFiles(Files):
         signs = {_UNICODE if sign > "\x7f" else sign for sign in _UNUSUAL.findall(key)} - self._proven
         if not signs:
             return
-        name = f"{path}{quote(''.join(sorted(signs)))}-"
-        self.move(fs, path, name)
+        name = f"{path}-{quote(''.join(sorted(signs)))}-"
         try:
+            self.move(fs, path, name)
             self.look(fs, name)
-        except FileNotFoundError:
+        except Exception as error:
+            if not self.is_answer(error):
+                raise
             raise InvalidKey(
                 f"{self.uri} cannot hold {key!r}: its server moves a file to another name when the name has one of "
                 f"{''.join(sorted(signs))!a} in it; choose a plainer one"

@@ -1,0 +1,184 @@
+"""Objects of S3 through s3fs: as ``fsspec+s3://``, for what the backend of ``s3://`` cannot do.
+
+The service itself keeps writes whole, so nothing is written under another name first.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from anystore.backend import CHUNK_BYTES, Entry, Feature, Reader, Writer
+from anystore.backends.fsspec import failures
+from anystore.backends.fsspec.files import Files, Info
+from anystore.backends.fsspec.media import Medium
+from anystore.backends.fsspec.values import check_same, entry_of
+from anystore.errors import AnystoreError, BackendError, DoesNotExist
+from anystore.keys import Key
+
+_PART_BYTES = 8 << 20
+# A service takes 10,000 parts, so they grow as they become many.
+_PARTS_OF_ONE_LENGTH = 2_500
+_PIECE_BYTES = 4 * CHUNK_BYTES
+# botocore alone would wait for a minute, six times over.
+_PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
+
+
+class BucketFiles(Files):
+    """A bucket, or a folder of it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._bucket_seen = False
+
+    def connect(self) -> Any:
+        given = dict(self.arguments)
+        given["config_kwargs"] = _PATIENCE | dict(given.get("config_kwargs") or {})
+        return self._class(**given, skip_instance_cache=True, use_listings_cache=False)
+
+    def look(self, fs: Any, path: str) -> Info:
+        try:
+            return super().look(fs, path)
+        except FileNotFoundError:
+            self._check_bucket(fs, path)
+            raise
+
+    def list_folder(self, fs: Any, path: str) -> list[Info]:
+        fs.invalidate_cache()
+        try:
+            listed = fs.ls(path, detail=True)
+        except FileNotFoundError:
+            self._check_bucket(fs, path)
+            raise
+        names = ((info, str(info["name"])[len(path) + 1 :]) for info in listed)
+        # What has no name of its own is the mark of the folder, or a value of the folder's name.
+        return [{**info, "name": name} for info, name in names if name or info["type"] == "directory"]
+
+    def _check_bucket(self, fs: Any, path: str) -> None:
+        """Tell a missing bucket from a missing value, of which s3fs says the same."""
+        if self._bucket_seen:
+            return
+        bucket = fs.split_path(path)[0]
+        try:
+            with suppress(PermissionError):  # who may read objects may still not ask for the bucket
+                fs.call_s3("head_bucket", Bucket=bucket)
+        except FileNotFoundError:
+            raise BackendError(f"{self.uri}: there is no bucket {bucket!r}; make it, or correct the URI") from None
+        self._bucket_seen = True
+
+
+class BucketWriter(Writer):
+    """A value sent as one object, or in parts once it is longer than one; the service publishes it whole."""
+
+    def __init__(self, files: Files, key: Key) -> None:
+        self._files = files
+        self._key = key
+        self._lease = files.borrow()
+        self._buffer = bytearray()
+        self._size = 0
+        self._upload = ""
+        self._parts: list[dict[str, Any]] = []
+        self._closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        self._check_open()
+        piece = memoryview(data).cast("B")
+        for start in range(0, len(piece), CHUNK_BYTES):  # so that a long value is not in memory twice
+            self._buffer += piece[start : start + CHUNK_BYTES]
+            if len(self._buffer) >= _PART_BYTES << len(self._parts) // _PARTS_OF_ONE_LENGTH:
+                self._send_part()
+        self._size += len(piece)
+        return len(piece)
+
+    def commit(self) -> Entry:
+        self._check_open()
+        try:
+            if self._upload:
+                if self._buffer:
+                    self._send_part()
+                self._call("complete_multipart_upload", UploadId=self._upload, MultipartUpload={"Parts": self._parts})
+            else:
+                self._call("put_object", Body=bytes(self._buffer))
+        except BaseException:
+            self.abort()
+            raise
+        self._closed = True
+        try:
+            return entry_of(self._key, self._files.info(self._key), protocol=self._files.protocol)
+        except DoesNotExist:  # somebody was quick to delete it
+            return Entry(self._key, self._size, None)
+
+    def abort(self) -> None:
+        closed, self._closed = self._closed, True
+        self._buffer = bytearray()
+        if not closed and self._upload:
+            with suppress(AnystoreError):
+                self._call("abort_multipart_upload", UploadId=self._upload)
+
+    def _send_part(self) -> None:
+        if not self._upload:
+            self._upload = self._call("create_multipart_upload")["UploadId"]
+        number = len(self._parts) + 1
+        sent = self._call("upload_part", UploadId=self._upload, PartNumber=number, Body=bytes(self._buffer))
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        self._buffer = bytearray()
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        with self._files.errors(self._key, "write", writing=True):
+            bucket, name, _ = self._lease.fs.split_path(self._files.path(self._key))
+            return self._lease.fs.call_s3(method, Bucket=bucket, Key=name, **arguments)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the writer of {self._key!r} is closed")
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.abort()
+
+
+class BucketReader(Reader):
+    """One version of an object: each part is asked for with the ETag that was seen (If-Match)."""
+
+    def __init__(self, files: Files, key: Key) -> None:
+        self._files = files
+        info = files.info(key)
+        self.entry = entry_of(key, info, protocol=files.protocol)
+        self._lease = files.borrow()
+        with files.errors(key, "read"):
+            self._handle = self._lease.fs.open(files.path(key), "rb", cache_type="none")
+        if self._handle.size != self.entry.size:
+            raise failures.changed(files, key)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        key, size = Key(self.entry.key), self.entry.size or 0
+        end = size if stop is None else min(stop, size)
+        position = start
+        while position < end:
+            piece = self._fetch(key, position, min(position + _PIECE_BYTES, end))
+            if not piece:
+                raise failures.changed(self._files, key)
+            position += len(piece)
+            yield piece
+
+    def _fetch(self, key: Key, start: int, stop: int) -> bytes:
+        try:
+            with self._files.errors(key, "read"):
+                self._handle.seek(start)
+                piece: bytes = self._handle.read(stop - start)
+                return piece
+        except DoesNotExist:
+            raise failures.changed(self._files, key) from None
+        except BackendError:  # the services say "precondition failed" in too many ways
+            check_same(self._files, key, self.entry)
+            raise
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+MEDIUM = Medium(
+    files=BucketFiles,
+    open_reader=BucketReader,
+    open_writer=BucketWriter,
+    features=Feature.WRITE | Feature.LIST | Feature.ATOMIC | Feature.OVERLAP,
+)
