@@ -441,7 +441,7 @@ class Store:
         Raises:
             DoesNotExist: If a value to be read is not there.
             AlreadyExists: If a value to be created is there.
-            InvalidOption: If the mode is none of these.
+            InvalidOption: If the mode is none of these, or the encoding or newline unknown.
             Unsupported: If the backend cannot do it.
         """
         parsed = parse_key(key)
@@ -450,12 +450,15 @@ class Store:
             raise InvalidOption(
                 f"open {key!r} with mode {mode!r}: bytes have no encoding or newline; use mode {action!r}"
             )
+        encoding = _check_text(encoding or "utf-8", newline)
+        at_start = not is_text or action != "a" or not self._backend.exists(parsed)
         file = open_value(self._backend, parsed, action, ttl=self._ttl)
         opened: Any = file  # the classes of `io` are what `IO` describes, but do not derive from it
         if is_text and isinstance(file, ValueWriter):
-            opened = TextWriter(file, encoding=encoding or "utf-8", newline="\n" if newline is None else newline)
+            lines = "\n" if newline is None else newline
+            opened = TextWriter(file, encoding=encoding, newline=lines, at_start=at_start)
         elif is_text:
-            opened = io.TextIOWrapper(opened, encoding=encoding or "utf-8", newline=newline)
+            opened = io.TextIOWrapper(opened, encoding=encoding, newline=newline)
         file_object: IO[Any] = opened
         return file_object
 
@@ -759,6 +762,19 @@ def _seconds(ttl: Ttl | None) -> float | None:
             "to delete a value use delete()"
         )
     return float(seconds)
+
+
+def _check_text(encoding: str, newline: str | None) -> str:
+    """Refuse what text cannot be written or read in, before anything is opened."""
+    try:
+        "".encode(encoding)  # unlike a lookup, this refuses what is no encoding of text
+    except (LookupError, ValueError, TypeError) as error:
+        raise InvalidOption(
+            f"encoding {encoding!r} is unknown; use 'utf-8', 'latin-1' or another of Python's"
+        ) from error
+    if newline not in (None, "", "\n", "\r", "\r\n"):
+        raise InvalidOption(f"newline {newline!r} is unknown; use None, '', '\\n', '\\r' or '\\r\\n'")
+    return encoding
 
 
 def _parse_mode(mode: str) -> tuple[str, bool]:

@@ -4,8 +4,10 @@ Leaving a ``with`` block commits what was written; an exception aborts it, and s
 does forgetting the file object, since nobody can tell whether it was finished.
 """
 
+import codecs
 import io
 import os
+import sys
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -16,6 +18,14 @@ from anystore.errors import AlreadyExists, DoesNotExist, VersionMismatch
 from anystore.keys import Key
 
 _PART_BYTES = 8 << 20
+
+# TextIOWrapper knows where to put a byte order mark only in files that can be sought in.
+_ORDER = "le" if sys.byteorder == "little" else "be"
+_MARKED = {
+    "utf-16": (codecs.BOM_UTF16, f"utf-16-{_ORDER}"),
+    "utf-32": (codecs.BOM_UTF32, f"utf-32-{_ORDER}"),
+    "utf-8-sig": (codecs.BOM_UTF8, "utf-8"),
+}
 
 
 class ValueReader(io.RawIOBase):
@@ -177,9 +187,12 @@ class ValueWriter(io.BufferedIOBase):
 class TextWriter(io.TextIOWrapper):
     """A text being written over a :class:`ValueWriter`."""
 
-    def __init__(self, file: ValueWriter, *, encoding: str, newline: str) -> None:
-        """Wrap the binary file."""
+    def __init__(self, file: ValueWriter, *, encoding: str, newline: str, at_start: bool) -> None:
+        """Wrap the binary file; ``at_start`` tells whether it is the value's first byte that is written next."""
         self._file = file
+        mark, encoding = _MARKED.get(codecs.lookup(encoding).name, (b"", encoding))
+        if at_start and mark:
+            file.write(mark)
         buffer: Any = file  # it has no `name`, which the type of the argument asks for
         super().__init__(buffer, encoding=encoding, newline=newline, write_through=True)
 

@@ -171,8 +171,8 @@ def test_mistyped_option_is_refused(option, place, tmp_path):
 
 
 def test_option_reaches_the_filesystem(tmp_path):
-    assert opened(f"fsspec+file://{tmp_path}?auto_mkdir=true")._files.fs.auto_mkdir is True
-    assert opened(f"fsspec+file://{tmp_path}", auto_mkdir=True)._files.fs.auto_mkdir is True
+    assert opened(f"fsspec+file://{tmp_path}?auto_mkdir=true")._files.borrow().fs.auto_mkdir is True
+    assert opened(f"fsspec+file://{tmp_path}", auto_mkdir=True)._files.borrow().fs.auto_mkdir is True
     name = uuid4().hex
     own = opened(f"fsspec+memory://{name}", global_store=False)
     own.put(KEY, b"x")
@@ -200,8 +200,8 @@ def test_configuration_goes_before_the_uri():
 
 def test_no_cache_answers(tmp_path):
     backend = opened(f"fsspec+file://{tmp_path}")
-    assert backend._files.fs is not opened(f"fsspec+file://{tmp_path}")._files.fs
-    assert backend._files.fs.dircache.use_listings_cache is False
+    assert backend._files.borrow().fs is not opened(f"fsspec+file://{tmp_path}/")._files.borrow().fs
+    assert backend._files.borrow().fs.dircache.use_listings_cache is False
 
 
 def test_features_are_few(tmp_path):
@@ -230,7 +230,7 @@ class LibraryError(Exception):
 def test_error_while_writing_is_one_of_ours(tmp_path, error, ours, method):
     arguments = {"path": str(tmp_path), "fs": LocalFileSystem(), "error": error}
     backend = FsspecBackend("failing", "store", arguments=arguments)
-    backend._files.fs.method = method
+    backend._files.borrow().fs.method = method
     with pytest.raises(ours) as caught:
         backend.put(KEY, b"x")
     assert "folder/value" in str(caught.value)
@@ -260,7 +260,7 @@ def test_listing_that_fails_is_never_short(tmp_path, error):
 def test_folder_that_cannot_be_listed_fails_the_listing(tmp_path):
     backend = FsspecBackend("file", str(tmp_path))
     backend.put(KEY, b"x")
-    fs = backend._files.fs
+    fs = backend._files.borrow().fs
 
     def broken(path, **options):
         if path.endswith("folder"):
@@ -425,10 +425,10 @@ def test_killed_process_leaves_the_old_value(tmp_path):
 def test_forked_process_has_a_filesystem_of_its_own(tmp_path):
     backend = FsspecBackend("file", str(tmp_path))
     backend.put(KEY, b"x")
-    here = id(backend._files.fs)
+    here = id(backend._files.borrow().fs)
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    child = context.Process(target=lambda: answers.put((id(backend._files.fs), backend.get(KEY))))
+    child = context.Process(target=lambda: answers.put((id(backend._files.borrow().fs), backend.get(KEY))))
     child.start()
     there, data = answers.get()
     child.join()

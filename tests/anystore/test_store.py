@@ -630,3 +630,29 @@ def test_a_glob_yields_only_keys(store):
     store.put("d/b.txt", 1)
     for glob in ("/*", "./*", "../*/*", "d//*", "d/../*", "d/./*"):
         assert list(store.iterate_keys(glob=glob)) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF16", "utf-32", "utf-8-sig", "utf-16-be", "latin-1"])
+def test_text_comes_back_in_every_encoding(store, encoding):
+    with store.open("a", "w", encoding=encoding) as file:
+        file.write("é")
+        file.write("\n")
+    if Feature.APPEND in store.features:
+        with store.open("a", "a", encoding=encoding) as file:
+            file.write("ü")
+        with store.open("new", "a", encoding=encoding) as file:
+            file.write("é\nü")
+        assert store.open("new", "r", encoding=encoding).read() == "é\nü"
+    with store.open("a", "r", encoding=encoding) as file:
+        assert file.read() == ("é\nü" if Feature.APPEND in store.features else "é\n")
+    with store.open("a", "rb") as file:
+        assert file.read().startswith("é".encode(encoding))
+
+
+@pytest.mark.parametrize("mode", ["r", "w"])
+@pytest.mark.parametrize("options", [{"encoding": "nope"}, {"newline": "x"}, {"encoding": "a\0b"}, {"encoding": "hex"}])
+def test_open_refuses_what_text_cannot_be_in(store, mode, options):
+    store.put("a", "kept")
+    with pytest.raises(InvalidOption):
+        store.open("a", mode, **options)
+    assert store.get("a") == "kept"

@@ -423,7 +423,8 @@ def test_the_user_interface_shows_the_assets_and_ends_when_it_is_told(listing, t
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | own
     ) as process:
         try:
-            url = next(found[1] for line in process.stdout if (found := re.search(r"(http://\S+)/assets/report,", line)))
+            lines = (re.search(r"(http://\S+)/assets/report,", line) for line in process.stdout)
+            url = next(found[1] for found in lines if found)
             nodes = ask(url, "{assetNodes {assetKey {path}}}")["assetNodes"]
             assert {node["assetKey"]["path"][-1] for node in nodes} == {"documents", "document_index", "report"}
             told = time.monotonic()
