@@ -36,32 +36,49 @@ def azurite_server():
         yield server
 
 
-KINDS = {
-    "folder": lambda ask, path: (f"{path}/folder", {}),
-    "fsspec": lambda ask, path: (f"fsspec+file://{path}/folder", {}),
-    "zip": lambda ask, path: (f"{path}/archive.zip", {}),
-    "sqlite": lambda ask, path: (f"sqlite:///{path}/store.db", {}),
-    "postgres": lambda ask, path: (ask("postgres_server").url, {"table": _name()}),
-    "mariadb": lambda ask, path: (ask("mariadb_server").url, {"table": _name()}),
-    "redis": lambda ask, path: (f"redis://127.0.0.1:{ask('redis_server').port}/0/{_name()}", {}),
-    "valkey": lambda ask, path: (f"valkey://127.0.0.1:{ask('valkey_server').port}/0/{_name()}", {}),
-    "seaweedfs": lambda ask, path: (f"s3://{BUCKET}/{_name()}", ask("seaweedfs_server").config),
-    "moto": lambda ask, path: (f"s3://{BUCKET}/{_name()}", ask("moto_server").config),
-    "azurite": lambda ask, path: (f"az://{BUCKET}/{_name()}", _azure(ask("azurite_server"))),
-}
+def _place(kind, ask, path):
+    """Give the URI and the configuration of an empty store."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    match kind:
+        case "folder":
+            return f"{path}/folder", {}
+        case "fsspec":
+            return f"fsspec+file://{path}/folder", {}
+        case "zip":
+            return f"{path}/archive.zip", {}
+        case "sqlite":
+            return f"sqlite:///{path}/store.db", {}
+        case "postgres" | "mariadb":
+            return ask(f"{kind}_server").url, {"table": name}
+        case "redis" | "valkey":
+            return f"{kind}://127.0.0.1:{ask(f'{kind}_server').port}/0/{name}", {}
+        case "seaweedfs" | "moto":
+            return f"s3://{BUCKET}/{name}", ask(f"{kind}_server").config
+        case "azurite":
+            server = ask("azurite_server")
+            config = {"account_name": server.user, "account_key": server.password, "endpoint_url": server.url}
+            return f"az://{BUCKET}/{name}", config
+    raise ValueError(kind)
 
 
-def _azure(server):
-    return {"account_name": server.user, "account_key": server.password, "endpoint_url": server.url}
-
-
-def _name():
-    return f"t{uuid.uuid4().hex[:12]}"
+KINDS = [
+    "folder",
+    "fsspec",
+    "zip",
+    "sqlite",
+    "postgres",
+    "mariadb",
+    "redis",
+    "valkey",
+    "seaweedfs",
+    "moto",
+    "azurite",
+]
 
 
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
-    return KINDS[request.param](request.getfixturevalue, tmp_path)
+    return _place(request.param, request.getfixturevalue, tmp_path)
 
 
 @pytest.fixture
@@ -95,7 +112,7 @@ def test_the_store_is_the_same_everywhere(store):
         store.put("lines", object())
     store.move("lines", "f/moved")
     store.copy("f/moved", "f/copied")
-    other = get_store(f"memory://{_name()}")
+    other = get_store(f"memory://{uuid.uuid4()}")
     store.copy("f/copied", "back", target_store=other)
     other.copy("back", "f/returned", target_store=store)
     assert store.checksum("f/returned") == other.checksum("back")

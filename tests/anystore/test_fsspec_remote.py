@@ -1,6 +1,7 @@
 """Filesystems of fsspec on real servers: SFTP, FTP, WebDAV and S3."""
 
 import re
+import shutil
 from functools import cache
 from uuid import uuid4
 
@@ -14,8 +15,6 @@ from tests.object_servers import BUCKET, moto, seaweedfs
 from tests.remote_servers import apache, openssh, pyftpd, wsgidav
 
 LINE_BREAKS = {"FTP ends a command at a line break": lambda key: bool(re.search(r"[\r\n]", key))}
-# S3 takes 1,024 bytes, the folder's name among them.
-TOO_LONG_IN_BUCKET = {"over 1,024 bytes with the folder": lambda key: len(key.encode()) > 1024 - 40}
 
 
 def opened(uri, **config):
@@ -58,23 +57,32 @@ def seaweedfs_server():
         yield server
 
 
-class OnServer(test_backends.InFolder):
-    """Each test has a folder of its own on the server, which it makes with its first value."""
+# To make a connection takes longer than most tests, so the tests of one server share a backend, over a folder
+# (or bucket) that is emptied in between.
+_backends = {}
 
+
+def shared_backend(server, uri, **config):
+    place = (server.port, uri)
+    if place not in _backends:
+        _backends[place] = opened(uri, **config)
+    return _backends[place]
+
+
+class OnServer(test_backends.InFolder):
     unholdable = test_backends.SEGMENT_TOO_LONG
 
     def opened(self, server):
-        name = uuid4().hex
-        self.root = server.root / name / "store"
-        backend = opened(f"{server.uri}/{name}/store", **server.config)
-        yield backend
-        backend.close()
+        """Give a backend over a folder that is not there before the first value is."""
+        self.root = server.root / "base" / "store"
+        shutil.rmtree(self.root.parent, ignore_errors=True)
+        return shared_backend(server, f"{server.uri}/base/store", **server.config)
 
 
 class TestSftp(OnServer):
     @pytest.fixture
     def backend(self, sftp):
-        yield from self.opened(sftp)
+        return self.opened(sftp)
 
 
 class TestFtp(OnServer):
@@ -82,7 +90,7 @@ class TestFtp(OnServer):
 
     @pytest.fixture
     def backend(self, ftp):
-        yield from self.opened(ftp)
+        return self.opened(ftp)
 
 
 class TestWsgidav(OnServer):
@@ -92,7 +100,7 @@ class TestWsgidav(OnServer):
 
     @pytest.fixture
     def backend(self, dav):
-        yield from self.opened(dav)
+        return self.opened(dav)
 
 
 class TestApache(OnServer):
@@ -105,16 +113,21 @@ class TestApache(OnServer):
 
     @pytest.fixture
     def backend(self, apache_dav):
-        yield from self.opened(apache_dav)
+        return self.opened(apache_dav)
 
 
 class InBucket(BackendSuite):
-    """Objects are placed by Amazon's own client; each test has a folder of its own in the bucket."""
+    """Objects are placed by Amazon's own client."""
+
+    folder = "base/a%20b"
+    unholdable = {"over 1,024 bytes with the folder": lambda key: len(key.encode()) > 1024 - len("base/a%20b/")}
 
     def opened(self, server):
         self.s3 = client_of(server)
-        self.folder = f"{uuid4().hex}/a%20b"
-        return opened(f"fsspec+s3://{BUCKET}/{self.folder}", **s3_config(server))
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            if found := [{"Key": one["Key"]} for one in page.get("Contents", [])]:
+                self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": found})
+        return shared_backend(server, f"fsspec+s3://{BUCKET}/{self.folder}", **s3_config(server))
 
     def place(self, backend, key, data):
         self.s3.put_object(Bucket=BUCKET, Key=f"{self.folder}/{key}", Body=data)
@@ -136,7 +149,7 @@ def s3_config(server):
 
 
 class TestMoto(InBucket):
-    unholdable = TOO_LONG_IN_BUCKET
+    unholdable = InBucket.unholdable | {"moto does not find a name with a line break": lambda key: "\n" in key}
 
     @pytest.fixture
     def backend(self, moto_server):
@@ -144,7 +157,7 @@ class TestMoto(InBucket):
 
 
 class TestSeaweedFS(InBucket):
-    unholdable = TOO_LONG_IN_BUCKET | {
+    unholdable = InBucket.unholdable | {
         "SeaweedFS turns a backslash into a slash": lambda key: "\\" in key,
         "SeaweedFS refuses a last segment over 255 bytes": lambda key: len(key.rpartition("/")[2].encode()) > 255,
     }

@@ -3,21 +3,25 @@
 The service itself keeps writes whole, so nothing is written under another name first.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
+
+from s3fs.utils import FileExpired
 
 from anystore.backend import CHUNK_BYTES, Entry, Feature, Reader, Writer
 from anystore.backends.fsspec import failures
 from anystore.backends.fsspec.files import Files, Info
 from anystore.backends.fsspec.media import Medium
-from anystore.backends.fsspec.values import check_same, entry_of
-from anystore.errors import AnystoreError, BackendError, DoesNotExist
-from anystore.keys import Key
+from anystore.backends.fsspec.values import entry_of
+from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey
+from anystore.keys import MAX_KEY_BYTES, Key, private_key
 
 _PART_BYTES = 8 << 20
 # A service takes 10,000 parts, so they grow as they become many.
 _PARTS_OF_ONE_LENGTH = 2_500
+_CHANGED = (412, 416)
 _PIECE_BYTES = 4 * CHUNK_BYTES
 # botocore alone would wait for a minute, six times over.
 _PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
@@ -29,6 +33,13 @@ class BucketFiles(Files):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._bucket_seen = False
+        self._keeps_backslash: bool | None = None
+
+    def path(self, key: str) -> str:
+        path = super().path(key)
+        if len(path.partition("/")[2].encode()) > MAX_KEY_BYTES:
+            raise InvalidKey(f"{self.uri} cannot hold {key!r}: S3 takes {MAX_KEY_BYTES:,} bytes, the folder among them")
+        return path
 
     def connect(self) -> Any:
         given = dict(self.arguments)
@@ -52,6 +63,22 @@ class BucketFiles(Files):
         names = ((info, str(info["name"])[len(path) + 1 :]) for info in listed)
         # What has no name of its own is the mark of the folder, or a value of the folder's name.
         return [{**info, "name": name} for info, name in names if name or info["type"] == "directory"]
+
+    def check_name(self, fs: Any, key: str) -> None:
+        """Refuse a backslash where the service makes a slash of it, and so another key.
+
+        Raises:
+            InvalidKey: If it does.
+        """
+        if "\\" not in key:
+            return
+        if self._keeps_backslash is None:
+            folder = self.path(private_key(f"probe-{secrets.token_hex(8)}"))
+            fs.pipe_file(f"{folder}/a\\b", b"")
+            self._keeps_backslash = [info["name"] for info in self.list_folder(fs, folder)] == ["a\\b"]
+            fs.rm_file(f"{folder}/a\\b")
+        if not self._keeps_backslash:
+            raise InvalidKey(f"{self.uri} cannot hold {key!r}: its service turns a backslash into a slash")
 
     def _check_bucket(self, fs: Any, path: str) -> None:
         """Tell a missing bucket from a missing value, of which s3fs says the same."""
@@ -77,6 +104,8 @@ class BucketWriter(Writer):
         self._size = 0
         self._upload = ""
         self._parts: list[dict[str, Any]] = []
+        with files.errors(key, "write", writing=True):
+            cast("BucketFiles", files).check_name(self._lease.fs, key)
         self._closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -164,12 +193,21 @@ class BucketReader(Reader):
         try:
             with self._files.errors(key, "read"):
                 self._handle.seek(start)
-                piece: bytes = self._handle.read(stop - start)
+                piece: bytes = self._read(key, stop - start)
                 return piece
         except DoesNotExist:
             raise failures.changed(self._files, key) from None
-        except BackendError:  # the services say "precondition failed" in too many ways
-            check_same(self._files, key, self.entry)
+
+    def _read(self, key: Key, length: int) -> bytes:
+        try:
+            piece: bytes = self._handle.read(length)
+            return piece
+        except FileExpired as error:
+            raise failures.changed(self._files, key) from error
+        except OSError as error:  # some services say "precondition failed" in words of their own
+            said = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if said in _CHANGED:
+                raise failures.changed(self._files, key) from error
             raise
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """What the errors of filesystems mean: one of ours, without a secret in it."""
 
 import errno
+import re
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
@@ -22,6 +23,7 @@ ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 _ANSWERS = (*ABSENT, FileExistsError, PermissionError, NotImplementedError)
 _LONGEST_SEGMENT = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Place(Protocol):
@@ -53,10 +55,9 @@ def fail(place: Place, error: Exception, key: str, verb: str, *, writing: bool) 
         ours = InvalidKey(f"{place.uri} cannot hold {key!r}: {error.strerror}; choose a shorter or plainer name")
     elif isinstance(error, ABSENT) and not writing and key:
         ours = missing(place, key)
-    elif _has_long_segment(key) and place.is_answer(error):
+    elif (oddity := _oddity(key)) and place.is_answer(error):
         ours = InvalidKey(
-            f"{place.uri} cannot hold {key!r}: its server refuses a name of more than {_LONGEST_SEGMENT} bytes "
-            f"({reason}); choose a shorter one"
+            f"{place.uri} cannot hold {key!r}: its server refuses {oddity} ({reason}); choose a shorter or plainer name"
         )
     elif isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)) and writing:
         ours = conflict(place, key)
@@ -70,8 +71,11 @@ def fail(place: Place, error: Exception, key: str, verb: str, *, writing: bool) 
     raise ours from (error if text == str(error) else None)
 
 
-def _has_long_segment(key: str) -> bool:
-    return any(len(segment.encode()) > _LONGEST_SEGMENT for segment in key.split("/"))
+def _oddity(key: str) -> str:
+    """Tell what of a key many servers cannot hold, or nothing; few of them say that it is the reason."""
+    if any(len(segment.encode()) > _LONGEST_SEGMENT for segment in key.split("/")):
+        return f"a name of more than {_LONGEST_SEGMENT} bytes"
+    return "a control character" if _CONTROL.search(key) else ""
 
 
 def missing(place: Place, key: str) -> DoesNotExist:
