@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from anystore.backend import Backend
 from anystore.extras import load
-from anystore.uris import parse_uri
+from anystore.uris import StoreUri, parse_uri
 
 _MODULE_OF_SCHEME = {
     "abfs": "objects",
@@ -33,6 +33,7 @@ _MODULE_OF_SCHEME = {
     "unix": "redis",
     "valkey": "redis",
     "valkeys": "redis",
+    "zip": "zip",
 }
 _FALLBACK = "fsspec"
 _READ_ENVIRONMENT = ("fsspec", "objects", "sql")
@@ -61,10 +62,37 @@ def open_backend(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Back
     backend = None if identity is None else _OPEN.get(identity)
     if backend is None:
         parsed = parse_uri(uri)
-        made: Backend = load(f"anystore.backends.{_name_of(parsed.scheme)}").from_uri(parsed, config)
-        backend = made
-        if identity is not None and made.shareable:
-            backend = _OPEN.setdefault(identity, made)
+        backend = _make(parsed, config)
+        if identity is not None and backend.shareable:
+            backend = _OPEN.setdefault(identity, backend)
+    return backend
+
+
+def _make(uri: StoreUri, config: Mapping[str, Any]) -> Backend:
+    """Make the backend of a URI."""
+    if _is_archive(uri):
+        return _make_archive(uri, config)
+    backend: Backend = load(f"anystore.backends.{_name_of(uri.scheme)}").from_uri(uri, config)
+    return backend
+
+
+def _is_archive(uri: StoreUri) -> bool:
+    """Tell a zip archive, by its scheme or the end of its name; a folder may have such a name, too."""
+    if uri.scheme == "file":
+        return uri.path.lower().endswith(".zip") and not os.path.isdir(uri.path)  # noqa: PTH112 - pure text so far
+    return uri.scheme == "zip" or uri.scheme.startswith("zip+")
+
+
+def _make_archive(uri: StoreUri, config: Mapping[str, Any]) -> Backend:
+    """Make the backend of an archive, or of a folder in it; one that is elsewhere is read through its own backend."""
+    archive, folder = load("anystore.backends.zip").split_folder(uri)
+    backend: Backend
+    if archive.scheme.startswith("zip+"):
+        backend = load("anystore.backends.zip.remote").from_uri(archive, config, open_inner=open_backend)
+    else:
+        backend = load("anystore.backends.zip").from_uri(archive, config)
+    if folder:
+        backend = load("anystore.backends.wrap").PrefixBackend(backend, folder)
     return backend
 
 

@@ -221,12 +221,12 @@ class TestExitCodes:
         store.put("k", "old")
         temporary = folder / "anystore-data" / ".anystore" / "tmp"
         with subprocess.Popen([*ANYSTORE, "put", "k", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdin.write(b"half a value" * 200_000)
+            process.stdin.flush()
             deadline = time.monotonic() + 30
-            while not any(temporary.iterdir()):  # it has begun to write
+            while not any(file.stat().st_size for file in temporary.iterdir()):  # it has begun to write
                 assert time.monotonic() < deadline
                 os.sched_yield()
-            process.stdin.write(b"half a value")
-            process.stdin.flush()
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
             assert process.stderr.read() == b""

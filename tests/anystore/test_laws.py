@@ -15,6 +15,7 @@ from anystore.backends.fsspec import FsspecBackend
 from anystore.backends.local import LocalBackend
 from anystore.backends.memory import _SPACES, MemoryBackend
 from anystore.backends.wrap import PrefixBackend
+from anystore.backends.zip import ZipBackend
 from anystore.errors import AlreadyExists, DoesNotExist, KeyConflict, VersionMismatch
 from anystore.keys import parent_folders, parse_key
 from anystore.testing import keys, prefixes
@@ -205,6 +206,12 @@ class LocalLaws(InFolder):
         return LocalBackend(str(Path(self.folder) / "store"))
 
 
+class ZipLaws(InFolder):
+    def make(self):
+        self.folder = tempfile.mkdtemp()
+        return ZipBackend(f"{self.folder}/archive.zip")
+
+
 class FsspecLocalLaws(InFolder):
     def make(self):
         self.folder = tempfile.mkdtemp()
@@ -234,7 +241,7 @@ class FsspecMemoryLaws(Laws):
         return FsspecBackend("memory", f"/{uuid4().hex}", arguments={"global_store": False})
 
 
-MACHINES = [MemoryLaws, PrefixLaws, LocalLaws, FsspecLocalLaws, FsspecMemoryLaws]
+MACHINES = [MemoryLaws, PrefixLaws, LocalLaws, ZipLaws, FsspecLocalLaws, FsspecMemoryLaws]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

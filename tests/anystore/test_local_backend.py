@@ -289,6 +289,12 @@ def test_what_is_no_regular_file_is_no_value(backend, tmp_path):
     assert list(backend.keys()) == ["a"]
 
 
+def test_a_root_that_is_a_file_is_no_empty_store(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BackendError, match="Not a directory"):
+        list(LocalBackend(str(tmp_path / "file")).keys())
+
+
 def test_empty_folders_are_no_obstacle(backend, tmp_path):
     os.makedirs(tmp_path / "root" / "a" / "b" / "c")
     backend.put(key("a"), b"1")

@@ -274,7 +274,7 @@ class Tree:
                     elif item.is_symlink():
                         self._add_link(key, item, found, foreign)
         except OSError as error:
-            if error.errno not in _ABSENT:
+            if error.errno not in _ABSENT or (at_top and error.errno == errno.ENOTDIR):
                 self.fail(error, folder or "/", "list")
         found.sort(key=itemgetter(0))
         return found
