@@ -15,7 +15,7 @@ AZURITE := 3.35.0
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
-.PHONY: help venv servers demo ui test test-large lint types docs check clean
+.PHONY: help venv servers demo ui test test-large bench lint types docs check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -66,6 +66,10 @@ test: servers $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with a
 
 test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 GiB [ANYSTORE_TEST_STREAM_MIB=…]
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
+
+bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
+	@for script in startup local sql redis_backend objects zip; do \
+		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and layers
 	@echo "== ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ import pytest
 from anystore import get_store
 from anystore.errors import BackendError, InvalidKey, InvalidOption, Unsupported
 from anystore.keys import private_key
+from tests.database_servers import postgres
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -175,3 +176,21 @@ def test_what_cannot_be_is_refused(store, tmp_path):
 def test_a_lock_may_be_named_like_a_folder_of_another(store):
     with store.lock("a", ttl=5), store.lock("a/b", ttl=5), store.lock("a=/b", ttl=5), store.lock("a+", ttl=5) as lock:
         assert lock.held
+
+
+def test_a_stopped_server_ends_the_lease():
+    with postgres() as server:
+        lock, other = (get_store(server.url).lock("job", ttl=1) for _ in range(2))
+        assert lock.acquire()
+        server.stop()
+        deadline = time.monotonic() + 30
+        while lock.held and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not lock.held
+        server.start()
+        assert other.acquire(timeout=60)
+        assert other.token == 2
+        assert not lock.held
+        lock.release()
+        assert other.held
+        other.release()
