@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Errors only: a machine's own package sources may have something to say about themselves at every call.
 PIP_INSTALL := -m pip install -qq --constraint constraints.txt
 # Servers that the tests start; the others come with the development tools from PyPI.
-SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip
+SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2
 AZURITE := 3.35.0
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON

@@ -15,6 +15,7 @@ _EXTRA_OF_LIBRARY = {
     "dagster": "dagster",
     "lxml": "http",
     "obstore": "s3",
+    "paramiko": "sftp",
     "psycopg": "postgres",
     "pyarrow": "arrow",
     "pycurl": "http",
@@ -24,6 +25,7 @@ _EXTRA_OF_LIBRARY = {
     "selectolax": "http",
     "sqlalchemy": "sql",
     "typer": "cli",
+    "webdav4": "webdav",
     "yaml": "yaml",
 }
 

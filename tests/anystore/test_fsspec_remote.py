@@ -125,8 +125,8 @@ class InBucket(BackendSuite):
     def opened(self, server):
         self.s3 = client_of(server)
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
-            if found := [{"Key": one["Key"]} for one in page.get("Contents", [])]:
-                self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": found})
+            for one in page.get("Contents", []):  # one by one: a list of such names is no XML
+                self.s3.delete_object(Bucket=BUCKET, Key=one["Key"])
         return shared_backend(server, f"fsspec+s3://{BUCKET}/{self.folder}", **s3_config(server))
 
     def place(self, backend, key, data):
