@@ -1,5 +1,9 @@
 """Dagster on any store: a resource, an IO manager, and assets that crawl."""
 
+from anystore.extras import load
+
+load("anystore_dagster.resource")  # where Dagster is missing, this says what to install
+
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from anystore_dagster.crawl_assets import crawl_asset

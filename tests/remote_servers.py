@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.servers import HOST, ServerError, child, free_port
 
@@ -41,15 +42,16 @@ class RemoteServer:
     root: Path
     run: Callable[[], contextlib.AbstractContextManager[Any]] = field(repr=False)
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    process: int = 0
     _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
 
     def start(self) -> None:
-        self._running.enter_context(self.run())
+        self.process = self._running.enter_context(self.run()).pid
 
     def stop(self) -> None:
         self._running.close()
 
-    def __enter__(self) -> "RemoteServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -133,29 +135,38 @@ def openssh(*, sftp: str = "internal-sftp") -> Iterator[RemoteServer]:
         def run() -> contextlib.AbstractContextManager[Any]:
             return _with_sessions(argv, port, log=home / "log")
 
-        config = {"username": getpass.getuser(), "key_filename": str(home / "client_key"), "known_hosts": str(home / "known_hosts")}
+        config = {
+            "username": getpass.getuser(),
+            "key_filename": str(home / "client_key"),
+            "known_hosts": str(home / "known_hosts"),
+        }
         with RemoteServer(f"sftp://{HOST}:{port}{home}/root", port, home / "root", run, config) as server:
             yield server
 
 
 @contextlib.contextmanager
-def _with_sessions(argv: Sequence[str], port: int, *, log: Path) -> Iterator[None]:
+def _with_sessions(argv: Sequence[str], port: int, *, log: Path) -> Iterator[Any]:
     """Run sshd, and end with it the sessions, each of which is a process with a group of its own."""
     with child(argv, greets(port, b"SSH-2.0-"), log=log) as process:
         try:
-            yield
+            yield process
         finally:
-            for one in _descendants(process.pid):
+            for one in descendants(process.pid):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(one, 9)
+                    os.kill(one, signal.SIGKILL)
 
 
-def _descendants(process: int) -> list[int]:
+def sessions_of(server: RemoteServer) -> list[int]:
+    """Give the processes in which OpenSSH serves those who are connected."""
+    return descendants(server.process)
+
+
+def descendants(process: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError):
         for task in Path(f"/proc/{process}/task").iterdir():
             for one in (task / "children").read_text().split():
-                found += [int(one), *_descendants(int(one))]
+                found += [int(one), *descendants(int(one))]
     return found
 
 
@@ -217,7 +228,9 @@ def apache() -> Iterator[RemoteServer]:
     """Serve files by Apache's mod_dav, to one user, below ``/dav``; ``/denied`` is served to nobody."""
     program = find_program("apache2", install="apt-get install apache2")
     port = free_port()
-    modules = "".join(f"LoadModule {one}_module /usr/lib/apache2/modules/mod_{one}.so\n" for one in _APACHE_MODULES.split())
+    modules = "".join(
+        f"LoadModule {one}_module /usr/lib/apache2/modules/mod_{one}.so\n" for one in _APACHE_MODULES.split()
+    )
     as_whom = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
     with tempfile.TemporaryDirectory(prefix="apache-") as name:
         home = Path(name)

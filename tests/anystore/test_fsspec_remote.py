@@ -1,19 +1,43 @@
 """Filesystems of fsspec on real servers: SFTP, FTP, WebDAV and S3."""
 
+import multiprocessing
+import os
+import pickle
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
 from functools import cache
-from uuid import uuid4
+from itertools import islice
 
+import fsspec.implementations.sftp
 import pytest
 
 from anystore.backends.fsspec import from_uri
+from anystore.backends.fsspec.sftp import SftpFiles
+from anystore.errors import (
+    BackendError,
+    DoesNotExist,
+    InvalidKey,
+    InvalidOption,
+    KeyConflict,
+    ReadOnlyError,
+    VersionMismatch,
+)
+from anystore.keys import parse_key
 from anystore.testing import BackendSuite
+from anystore.testing.ground import at_once
 from anystore.uris import parse_uri
 from tests.anystore import test_backends
 from tests.object_servers import BUCKET, moto, seaweedfs
-from tests.remote_servers import apache, openssh, pyftpd, wsgidav
+from tests.remote_servers import PASSWORD, QUOTED_PASSWORD, USER, apache, openssh, pyftpd, sessions_of, wsgidav
+from tests.servers import HOST, free_port
 
+KEY = parse_key("folder/value")
+WRONG = "hunter2-and-more"
 LINE_BREAKS = {"FTP ends a command at a line break": lambda key: bool(re.search(r"[\r\n]", key))}
 
 
@@ -165,3 +189,453 @@ class TestSeaweedFS(InBucket):
     @pytest.fixture
     def backend(self, seaweedfs_server):
         return self.opened(seaweedfs_server)
+
+
+# -- what a server refuses, and a server that is away ----------------------------
+
+
+@pytest.fixture(scope="module", params=[openssh, pyftpd, apache], ids=["sftp", "ftp", "webdav"])
+def server(request):
+    with request.param() as running:
+        yield running
+
+
+def with_name(uri):
+    scheme, rest = uri.split("://")
+    return f"{scheme}://{USER}:{WRONG}@{rest}"
+
+
+def every_call(backend):
+    yield lambda: backend.get(KEY)
+    yield lambda: backend.read(KEY)
+    yield lambda: backend.stat(KEY)
+    yield lambda: backend.exists(KEY)
+    yield lambda: list(backend.keys())
+    yield lambda: backend.put(KEY, b"x")
+    yield lambda: backend.delete(KEY)
+
+
+def check_clear(backend, *, calls=7):
+    for call in islice(every_call(backend), calls):
+        started = time.monotonic()
+        with pytest.raises(BackendError) as caught:
+            call()
+        assert not isinstance(caught.value, DoesNotExist)
+        assert backend.uri in str(caught.value)
+        assert time.monotonic() - started < 11
+        shown = "".join(traceback.format_exception(caught.value)) + repr(backend) + repr(backend._files)
+        assert WRONG not in shown
+
+
+@pytest.mark.parametrize("scheme", ["sftp", "ssh", "ftp", "webdav", "webdavs"])
+def test_server_that_is_not_there(scheme):
+    check_clear(opened(with_name(f"{scheme}://{HOST}:{free_port()}/folder")))
+
+
+def test_s3_that_is_not_there():
+    endpoint = f"http://{HOST}:{free_port()}"
+    check_clear(opened("fsspec+s3://bucket/folder", key="x", secret=WRONG, endpoint_url=endpoint), calls=1)
+
+
+def test_wrong_password(server):
+    check_clear(opened(with_name(server.uri)))
+    check_clear(opened(server.uri, username=USER, password=WRONG))
+
+
+def test_password_in_the_uri_or_the_configuration(server):
+    if server.uri.startswith("sftp"):  # a real account's password is nothing for a test
+        fs = opened("sftp://me:hunter%2F2@host:2222/a%20b")._files
+        assert (fs.root, fs.arguments["username"], fs.arguments["password"]) == ("/a b", "me", "hunter/2")
+        return
+    scheme, rest = server.uri.split("://")
+    for backend in (
+        opened(f"{scheme}://{USER}:{QUOTED_PASSWORD}@{rest}/login"),
+        opened(f"{server.uri}/login", username=USER, password=PASSWORD),
+    ):
+        backend.put(KEY, b"x")
+        assert backend.get(KEY) == b"x"
+        assert PASSWORD not in repr(backend) + backend.uri
+        assert QUOTED_PASSWORD not in repr(backend) + backend.uri
+
+
+def test_missing_key_file_and_unknown_host(sftp):
+    check_clear(opened(sftp.uri, **{**sftp.config, "key_filename": "/no/such/key"}))
+    check_clear(opened(sftp.uri, **{**sftp.config, "known_hosts": os.devnull}))
+
+
+def test_missing_bucket_is_no_missing_value(moto_server):
+    backend = opened("fsspec+s3://no-such-bucket/folder", **s3_config(moto_server))
+    for call in every_call(backend):
+        with pytest.raises(BackendError, match="bucket"):
+            call()
+
+
+def test_wrong_credentials_of_s3(seaweedfs_server):
+    backend = opened(f"fsspec+s3://{BUCKET}", **{**s3_config(seaweedfs_server), "secret": WRONG})
+    for call in every_call(backend):
+        with pytest.raises((BackendError, ReadOnlyError)) as caught:
+            call()
+        assert WRONG not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("protocol", ["sftp", "ftp"])
+def test_server_that_only_reads(protocol):
+    with openssh(sftp="internal-sftp -R") if protocol == "sftp" else pyftpd(writable=False) as server:
+        backend = opened(server.uri, **server.config)
+        (server.root / "value").write_bytes(b"x")
+        with pytest.raises(ReadOnlyError, match="not allowed"):
+            backend.put(KEY, b"x")
+        with pytest.raises(ReadOnlyError, match="not allowed"):
+            backend.delete(parse_key("value"))
+        assert backend.get(parse_key("value")) == b"x"
+        assert list(backend.keys()) == ["value"]
+
+
+def test_folder_that_cannot_be_listed_fails_the_listing():
+    with openssh(sftp="internal-sftp -P opendir") as server:
+        backend = opened(server.uri, **server.config)
+        backend.put(KEY, b"x")
+        with pytest.raises(BackendError, match="cannot list"):
+            list(backend.keys())
+
+
+def test_folder_that_is_served_to_nobody(apache_dav):
+    backend = opened(apache_dav.uri.replace("/dav", "/denied"), **apache_dav.config)
+    for call in every_call(backend):
+        with pytest.raises((BackendError, ReadOnlyError)):
+            call()
+
+
+# -- servers that go and come back ------------------------------------------------
+
+
+def test_next_call_after_a_restart_works(server):
+    backend = opened(f"{server.uri}/restart", **server.config)
+    backend.put(KEY, b"old")
+    reader = backend.reader(KEY)
+    server.stop()
+    try:
+        with pytest.raises(BackendError):
+            backend.get(KEY)
+        with pytest.raises((BackendError, VersionMismatch)):
+            list(reader.read())
+    finally:
+        server.start()
+    reader.close()
+    assert backend.get(KEY) == b"old"
+    server.stop()
+    server.start()
+    backend.put(KEY, b"new")
+    assert list(backend.keys()) == [KEY]
+    assert backend.get(KEY) == b"new"
+
+
+def test_server_that_stops_while_a_value_is_written(server):
+    backend = opened(f"{server.uri}/stopped", **server.config)
+    backend.put(KEY, b"old")
+    writer = backend.writer(KEY)
+    writer.write(b"n" * (3 << 20))
+    server.stop()
+    try:
+        with pytest.raises((BackendError, ValueError)):  # it may be noticed later
+            for _ in range(16):
+                writer.write(b"n" * (1 << 20))
+            writer.commit()
+    finally:
+        server.start()
+    with pytest.raises(ValueError, match="closed"):
+        writer.commit()
+    assert backend.get(KEY) == b"old"
+    assert list(backend.keys()) == [KEY]
+
+
+def test_answer_that_never_comes_is_an_error(sftp):
+    backend = opened(sftp.uri + "/paused", answer_timeout=0.3, **sftp.config)
+    backend.put(KEY, b"x")
+    sessions = sessions_of(sftp)
+    for one in sessions:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        with pytest.raises(BackendError, match="sftp://"):
+            backend.get(KEY)
+    finally:
+        for one in sessions:
+            os.kill(one, signal.SIGCONT)
+    assert backend.get(KEY) == b"x"
+
+
+# -- whole or absent ---------------------------------------------------------------
+
+KILLED = """
+import os, sys
+from anystore.backends.fsspec import from_uri
+from anystore.uris import parse_uri
+writer = from_uri(parse_uri(sys.argv[1]), eval(sys.argv[2])).writer("folder/value")
+writer.write(b"n" * (9 << 20))
+os.kill(os.getpid(), 9)
+"""
+
+
+def kill_a_writer(uri, config):
+    done = subprocess.run([sys.executable, "-c", KILLED, uri, repr(dict(config))], check=False)
+    assert done.returncode == -9
+
+
+def test_killed_process_leaves_the_old_value(server):
+    backend = opened(f"{server.uri}/killed", **server.config)
+    backend.put(KEY, b"old")
+    kill_a_writer(f"{server.uri}/killed", server.config)
+    assert backend.get(KEY) == b"old"
+    assert list(backend.keys()) == [KEY]
+
+
+def test_killed_process_leaves_the_old_object(seaweedfs_server):
+    uri = f"fsspec+s3://{BUCKET}/killed"
+    backend = opened(uri, **s3_config(seaweedfs_server))
+    backend.put(KEY, b"old")
+    kill_a_writer(uri, s3_config(seaweedfs_server))
+    assert backend.get(KEY) == b"old"
+    assert list(backend.keys()) == [KEY]
+
+
+def test_aborted_parts_are_taken_back(seaweedfs_server):
+    client = client_of(seaweedfs_server)
+    backend = opened(f"fsspec+s3://{BUCKET}/aborted", **s3_config(seaweedfs_server))
+    writer = backend.writer(KEY)
+    writer.write(b"x" * (20 << 20))
+    assert client.list_multipart_uploads(Bucket=BUCKET, Prefix="aborted/").get("Uploads")
+    writer.abort()
+    assert not client.list_multipart_uploads(Bucket=BUCKET, Prefix="aborted/").get("Uploads")
+
+
+def test_old_litter_is_purged_and_new_is_kept(server):
+    backend = opened(f"{server.uri}/litter", **server.config)
+    backend.put(KEY, b"x")
+    folder = server.root / "litter/.anystore/unpublished"
+    for name, age in (("old", 90_000), ("new", 3_600)):
+        (folder / name).write_bytes(b"left by a killed writer")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    again = opened(f"{server.uri}/litter", **server.config)
+    again.put(KEY, b"y")
+    assert os.listdir(folder) == ["new"]
+
+
+class Stubborn(SftpFiles):
+    """A server that does not move over a file."""
+
+    def move(self, fs, path, target):
+        fs.ftp.rename(path, target)
+
+
+def test_server_that_does_not_move_over_a_file(sftp):
+    backend = opened(f"{sftp.uri}/stubborn", **sftp.config)
+    files = backend._files
+    backend._files = Stubborn(
+        files.protocol, files._class, files.root, arguments=files.arguments, uri=files.uri, hidden=files.hidden
+    )
+    for data in (b"one", b"two", b"three"):
+        backend.put(KEY, data)
+        assert backend.get(KEY) == data
+    assert [path.name for path in (sftp.root / "stubborn").rglob("*") if path.is_file()] == ["value"]
+
+
+def test_value_that_the_server_holds_only_a_part_of_is_not_published(server):
+    backend = opened(f"{server.uri}/short", **server.config)
+    backend.put(KEY, b"old")
+    writer = backend.writer(KEY)
+    writer.write(b"whole")
+    writer._size += 1
+    with pytest.raises(BackendError, match="holds 5 of 6 bytes"):
+        writer.commit()
+    assert backend.get(KEY) == b"old"
+    assert list((server.root / "short/.anystore/unpublished").iterdir()) == []
+
+
+def test_wsgidav_does_not_cut_a_name(dav):
+    backend = opened(f"{dav.uri}/cut", **dav.config)
+    backend.put(parse_key("a"), b"a")
+    for name in ("a?b", "a;b"):
+        with pytest.raises(InvalidKey, match="another name"):
+            backend.put(parse_key(name), b"other")
+    assert backend.get(parse_key("a")) == b"a"
+    assert list(backend.keys()) == ["a"]
+
+
+def test_foreign_file_below_a_folder_that_looks_empty_stays(apache_dav):
+    backend = opened(f"{apache_dav.uri}/full", **apache_dav.config)
+    backend.put(parse_key("a/b/c"), b"x")
+    with pytest.raises(KeyConflict):
+        backend.put(parse_key("a"), b"y")
+    assert backend.get(parse_key("a/b/c")) == b"x"
+
+
+# -- threads, forks, pickles ---------------------------------------------------------
+
+
+def test_many_threads_share_a_backend(server):
+    backend = opened(f"{server.uri}/threads", **server.config)
+
+    def work(number):
+        for turn in range(3):
+            key = parse_key(f"{number % 4}/{number}-{turn}")
+            backend.put(key, key.encode() * 50)
+            assert backend.get(key) == key.encode() * 50
+
+    at_once(work, threads=32)
+    assert len(list(backend.keys())) == 96
+    backend.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_process_has_connections_of_its_own(server):
+    backend = opened(f"{server.uri}/forked", **server.config)
+    values = {parse_key(f"k{number}"): b"%d" % number * 1000 for number in range(20)}
+    backend.put_many(values.items())
+    reader = backend.reader(parse_key("k0"))
+
+    def check():
+        for _ in range(3):
+            assert dict(backend.get_many(values)) == values
+
+    children = [multiprocessing.get_context("fork").Process(target=check) for _ in range(2)]
+    for child in children:
+        child.start()
+    check()
+    assert b"".join(reader.read()) == values["k0"]
+    reader.close()
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    check()
+
+
+def test_pickle_keeps_the_secret_for_itself(server):
+    backend = opened(f"{server.uri}/pickled", **server.config)
+    backend.put(KEY, b"x")
+    again = pickle.loads(pickle.dumps(backend))
+    assert again.get(KEY) == b"x"
+    assert PASSWORD not in repr(again)
+
+
+# -- options ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uri", ["sftp://host/x", "ftp://host/x", "webdav://host/x", "fsspec+s3://bucket/x"])
+def test_mistyped_option_is_refused(uri):
+    with pytest.raises(InvalidOption, match="passwrd"):
+        opened(uri, passwrd="x")
+    with pytest.raises(InvalidOption, match="passwrd"):
+        opened(uri + "?passwrd=x")
+
+
+def test_webdav_uris():
+    def arguments(uri, **config):
+        files = opened(uri, **config)._files
+        return files.arguments["base_url"], files.root
+
+    assert arguments("webdav://host:81/a%20b/") == ("http://host:81", "/a b")
+    assert arguments("webdavs://host/a") == ("https://host", "/a")
+    assert arguments("davs://host/a") == ("https://host", "/a")
+    assert arguments("webdav://a/b", base_url="https://host/dav") == ("https://host/dav", "a/b")
+
+
+def test_sftp_is_always_the_same_library():
+    assert type(opened("sftp://host/x")._files).__name__ == "SftpFiles"
+    assert issubclass(opened("ssh://host/x")._files._class, fsspec.implementations.sftp.SFTPFileSystem)
+
+
+# -- the whole way --------------------------------------------------------------------
+
+
+def query_of(server):
+    if server.uri.startswith("sftp"):
+        return (
+            f"{server.uri}/cli?key_filename={server.config['key_filename']}&known_hosts={server.config['known_hosts']}"
+        )
+    scheme, rest = server.uri.split("://")
+    return f"{scheme}://{USER}:{QUOTED_PASSWORD}@{rest}/cli"
+
+
+def test_command_line(server):
+    def run(*arguments):
+        command = [sys.executable, "-m", "anystore", "--store", query_of(server), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for key in ("b c#%.txt", "a/é.txt"):
+        assert run("put", key, "text").returncode == 0
+    listed = run("keys")
+    assert sorted(listed.stdout.splitlines()) == ["a/é.txt", "b c#%.txt"]
+    assert run("get", "a/é.txt").stdout.strip() == "text"
+    missing = run("get", "nothing")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert PASSWORD not in missing.stderr
+    assert QUOTED_PASSWORD not in missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
+
+
+MEASURE = """
+import sys
+from anystore.backends.fsspec import from_uri
+from anystore.uris import parse_uri
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+def case(size):
+    backend = from_uri(parse_uri(sys.argv[1]), eval(sys.argv[2]))
+    if sys.argv[3] == "write":
+        with backend.writer("big") as writer:
+            for number in range(size >> 20):
+                writer.write(number.to_bytes(4, "big") * (1 << 18))
+    elif sys.argv[3] == "copy":
+        backend.copy("big", "copied")
+        assert backend.stat("copied").size == size
+        backend.delete("copied")
+    else:
+        taken = 0
+        for piece in backend.read("big"):
+            for start in range(0, len(piece), 1 << 20):
+                position = taken + start
+                if position % (1 << 20) == 0:
+                    assert piece[start : start + 4] == (position >> 20).to_bytes(4, "big")
+            taken += len(piece)
+        assert taken == size
+
+if sys.argv[3] == "write":
+    case(1 << 20)
+before = peak()
+case(int(sys.argv[4]))
+print(peak() - before)
+"""
+
+MEBIBYTES = int(os.environ.get("ANYSTORE_TEST_STREAM_MIB", "256"))
+
+
+def check_memory(uri, config):
+    for action in ("write", "read", "copy"):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, uri, repr(dict(config)), action, str(MEBIBYTES << 20)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        print(f"{action} {uri.split(':')[0]}: {int(done.stdout) / 2**20:.1f} MiB for {MEBIBYTES} MiB")
+        assert int(done.stdout) < 64 << 20
+
+
+@pytest.mark.large
+@pytest.mark.alone
+@pytest.mark.timeout(3600)
+def test_memory_stays_bounded(server):
+    check_memory(f"{server.uri}/large", server.config)
+    shutil.rmtree(server.root / "large")
+
+
+@pytest.mark.large
+@pytest.mark.alone
+@pytest.mark.timeout(3600)
+def test_memory_stays_bounded_on_s3(seaweedfs_server):
+    check_memory(f"fsspec+s3://{BUCKET}/large", s3_config(seaweedfs_server))
+    client_of(seaweedfs_server).delete_object(Bucket=BUCKET, Key="large/big")

@@ -14,7 +14,7 @@ from anystore.backend import CHUNK_BYTES, Entry, Feature, Reader, Writer
 from anystore.backends.fsspec import failures
 from anystore.backends.fsspec.files import Files, Info
 from anystore.backends.fsspec.media import Medium
-from anystore.backends.fsspec.values import entry_of
+from anystore.backends.fsspec.values import entry_of, get_whole
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey
 from anystore.keys import MAX_KEY_BYTES, Key, private_key
 
@@ -50,7 +50,7 @@ class BucketFiles(Files):
         try:
             return super().look(fs, path)
         except FileNotFoundError:
-            self._check_bucket(fs, path)
+            self.check_bucket(fs, path)
             raise
 
     def list_folder(self, fs: Any, path: str) -> list[Info]:
@@ -58,7 +58,7 @@ class BucketFiles(Files):
         try:
             listed = fs.ls(path, detail=True)
         except FileNotFoundError:
-            self._check_bucket(fs, path)
+            self.check_bucket(fs, path)
             raise
         names = ((info, str(info["name"])[len(path) + 1 :]) for info in listed)
         # What has no name of its own is the mark of the folder, or a value of the folder's name.
@@ -80,8 +80,12 @@ class BucketFiles(Files):
         if not self._keeps_backslash:
             raise InvalidKey(f"{self.uri} cannot hold {key!r}: its service turns a backslash into a slash")
 
-    def _check_bucket(self, fs: Any, path: str) -> None:
-        """Tell a missing bucket from a missing value, of which s3fs says the same."""
+    def check_bucket(self, fs: Any, path: str) -> None:
+        """Tell a missing bucket from a missing value, of which s3fs says the same.
+
+        Raises:
+            BackendError: If there is no such bucket.
+        """
         if self._bucket_seen:
             return
         bucket = fs.split_path(path)[0]
@@ -114,7 +118,11 @@ class BucketWriter(Writer):
         for start in range(0, len(piece), CHUNK_BYTES):  # so that a long value is not in memory twice
             self._buffer += piece[start : start + CHUNK_BYTES]
             if len(self._buffer) >= _PART_BYTES << len(self._parts) // _PARTS_OF_ONE_LENGTH:
-                self._send_part()
+                try:
+                    self._send_part()
+                except BaseException:
+                    self.abort()
+                    raise
         self._size += len(piece)
         return len(piece)
 
@@ -214,8 +222,19 @@ class BucketReader(Reader):
         """There is nothing to close."""
 
 
+def get_at_once(files: Files, key: Key) -> bytes:
+    """Read a whole value."""
+    try:
+        return get_whole(files, key)
+    except DoesNotExist:
+        with files.calling(key, "read") as fs:
+            cast("BucketFiles", files).check_bucket(fs, files.path(key))
+        raise
+
+
 MEDIUM = Medium(
     files=BucketFiles,
+    get=get_at_once,
     open_reader=BucketReader,
     open_writer=BucketWriter,
     features=Feature.WRITE | Feature.LIST | Feature.ATOMIC | Feature.OVERLAP,

@@ -12,7 +12,7 @@ from ftplib import error_perm, error_temp
 from select import select
 from typing import Any
 
-from anystore.backend import CHUNK_BYTES, Entry, Reader
+from anystore.backend import CHUNK_BYTES, Reader
 from anystore.backends.fsspec import failures
 from anystore.backends.fsspec.files import Files, Info
 from anystore.backends.fsspec.media import Medium
@@ -23,7 +23,9 @@ from anystore.keys import Key
 _TYPES = {"file": "file", "dir": "directory", "cdir": "directory", "pdir": "directory"}
 _FACTS = ("size", "modify", "unique")
 _NOT_KNOWN = ("500", "501", "502", "504")
-_NOT_ALLOWED = re.compile(r"denied|permission|privilege|not allowed|forbidden|read.?only|authori[sz]|log.?in", re.IGNORECASE)
+_NOT_ALLOWED = re.compile(
+    r"denied|permission|privilege|not allowed|forbidden|read.?only|authori[sz]|log.?in", re.IGNORECASE
+)
 _MISSING = re.compile(r"no such|not (?:be )?found|not exist|cannot find|can't find|not a directory", re.IGNORECASE)
 _LINE_BREAK = re.compile(r"[\r\n]")
 
@@ -61,7 +63,7 @@ class FtpFiles(Files):
                 return parse_facts(fs.ftp.sendcmd(f"MLST {path or '/'}").split("\n")[1].lstrip(" "))
             except error_perm as error:
                 if str(error)[:3] not in _NOT_KNOWN:
-                    raise meaning_of(error, path) from error
+                    raise meaning_of(error) from error
             fs.knows_machine_listings = False
         return super().look(fs, path)
 
@@ -78,14 +80,14 @@ class FtpFiles(Files):
                     return []
                 if not fs.knows_machine_listings:
                     return super().list_folder(fs, path)
-            raise meaning_of(error, path) from error
+            raise meaning_of(error) from error
         return [info for info in map(parse_facts, lines) if info["name"] not in (".", "..", "")]
 
     def remove(self, fs: Any, path: str) -> None:
         try:
             fs.ftp.delete(path)
         except error_perm as error:
-            raise meaning_of(error, path) from error
+            raise meaning_of(error) from error
 
     def remove_folder(self, fs: Any, path: str) -> None:
         try:
@@ -97,7 +99,7 @@ class FtpFiles(Files):
         try:
             fs.ftp.mkd(path)
         except error_perm as error:
-            raise meaning_of(error, path) from error
+            raise meaning_of(error) from error
 
     def make_folders(self, fs: Any, path: str) -> None:
         self.make_step_by_step(fs, path)
@@ -106,13 +108,13 @@ class FtpFiles(Files):
         try:
             fs.ftp.rename(path, target)
         except error_perm as error:
-            raise meaning_of(error, target) from error
+            raise meaning_of(error) from error
 
     def open_new(self, fs: Any, path: str) -> Any:
         try:
             return Upload(fs.ftp, path)
         except error_perm as error:
-            raise meaning_of(error, path) from error
+            raise meaning_of(error) from error
 
     def discard(self, handle: Any) -> None:
         handle.discard()
@@ -138,7 +140,7 @@ def parse_facts(line: str) -> Info:
     return found
 
 
-def meaning_of(error: error_perm, path: str) -> Exception:
+def meaning_of(error: error_perm) -> Exception:
     """Tell what a refusal means: the same number, 550, stands for a missing file and for a forbidden one."""
     text = str(error)
     if _MISSING.search(text):

@@ -4,10 +4,11 @@ fsspec knows two libraries under this name. The other one, sshfs, gives the whol
 asked for, and takes the name over as soon as it is installed; stores always use this one.
 """
 
+import logging
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 from fsspec.implementations.sftp import SFTPFileSystem
@@ -18,18 +19,21 @@ from anystore.backends.fsspec.connections import Lease
 from anystore.backends.fsspec.files import Files, Info
 from anystore.backends.fsspec.media import Medium
 from anystore.backends.fsspec.values import entry_of
-from anystore.errors import AnystoreError
+from anystore.errors import AnystoreError, DoesNotExist
 from anystore.keys import Key
 
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 60.0
+# paramiko logs what it also raises; where nobody has asked for a log, Python would print it.
+_LOG = "anystore.sftp"
+logging.getLogger(_LOG).addHandler(logging.NullHandler())
 # paramiko asks for 32 KiB at a time, and waits for the answer, unless it is given a list: then the longer the
 # better (seen: 64 MiB by pieces of 1 MiB in 3.4 s, of 4 MiB in 1.2 s, one by one in 14 s).
 _ONE_REQUEST = 32_768
 _LONG_PIECE = 4 * CHUNK_BYTES
 
 
-class OpenSsh(SFTPFileSystem):
+class OpenSsh(SFTPFileSystem):  # type: ignore[misc]
     """fsspec's filesystem, with time limits, and with the host keys that the user's ``ssh`` knows.
 
     Args:
@@ -99,6 +103,7 @@ class OpenSsh(SFTPFileSystem):
 
     def _connect(self) -> None:
         self.client = paramiko.SSHClient()
+        self.client.set_log_channel(_LOG)
         try:
             self.client.load_system_host_keys(self.known_hosts)
             self.client.set_missing_host_key_policy(self.host_key_policy)
@@ -178,21 +183,19 @@ class SftpReader(Reader):
         self._files = files
         self._handle: Any = None
         self._sound = True
-        self._lease = files.borrow()
         self.entry = Entry(key, None, None)
+        self._lease: Lease | None = files.borrow()
         try:
             with files.errors(key, "read"):
-                self._sound = False
                 self._open(key)
-                self._sound = True
         except BaseException as error:
-            self._sound = self._sound or isinstance(error, failures.DoesNotExist)
+            self._sound = isinstance(error, DoesNotExist)
             self.close()
             raise
 
     def _open(self, key: Key) -> None:
         try:
-            self._handle = self._lease.fs.ftp.open(self._files.path(key), "rb", bufsize=0)
+            self._handle = cast("Lease", self._lease).fs.ftp.open(self._files.path(key), "rb", bufsize=0)
             self._info = info_of(self._handle.stat())
         except OSError:
             self._files.info(key)  # some servers only say "failure" of a folder
@@ -232,14 +235,17 @@ class SftpReader(Reader):
         return piece
 
     def close(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        if self._handle is not None:
             with suppress(AnystoreError), self._files.errors(self.entry.key, "close"):
-                handle.close()
-        self._lease.release(sound=self._sound)
+                self._handle.close()
+        lease.release(sound=self._sound)
 
     def __del__(self) -> None:
-        self.close()
+        if getattr(self, "_lease", None) is not None:
+            self.close()
 
 
 def get_at_once(files: Files, key: Key) -> bytes:

@@ -180,8 +180,12 @@ class FileWriter(Writer):
     def write(self, data: bytes | bytearray | memoryview) -> int:
         piece = data if isinstance(data, bytes) else bytes(data)
         handle = self._open()
-        with self._files.errors(self._key, "write", writing=True):
-            handle.write(piece)
+        try:
+            with self._files.errors(self._key, "write", writing=True):
+                handle.write(piece)
+        except BaseException:  # nobody knows how much of it has arrived
+            self.abort()
+            raise
         self._size += len(piece)
         return len(piece)
 

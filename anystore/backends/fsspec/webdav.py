@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote
 from xml.etree.ElementTree import ParseError
@@ -207,7 +208,9 @@ class Meaning:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, ResourceNotFound):
             raise FileNotFoundError(str(error)) from error
         if isinstance(error, HTTPError) and error.status_code in _NOT_ALLOWED:
@@ -222,7 +225,8 @@ def info_of(response: Any) -> Info:
         "type": "directory" if said.collection else "file",
         "size": said.content_length,
         "modified": said.modified,
-        "ETag": said.etag,
+        # Apache calls a tag weak as long as it is younger than a second.
+        "ETag": _bare(said.etag or ""),
     }
 
 
@@ -311,7 +315,7 @@ class DavReader(Reader):
         if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise HTTPError(response)
         etag, version = response.headers.get("ETag"), self.entry.version
-        if etag and version and _bare(etag) != _bare(version):
+        if etag and version and _bare(etag) != version:
             raise failures.changed(self._files, self.entry.key)
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
         if response.status_code == HTTPStatus.OK:
