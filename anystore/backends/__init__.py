@@ -131,5 +131,7 @@ def _environment(text: str) -> Hashable:
     """Give the variables that a backend reads when it is made."""
     scheme, separator, _ = text.partition("://")
     if separator and _name_of(scheme.lower()) in _READ_ENVIRONMENT:
-        return tuple(os.environ.items())  # nobody knows which of them a cloud's library reads
+        # Nobody knows which of them a library reads. What `environ` wraps is taken where it can be had: to
+        # decode each variable would cost more than everything else.
+        return tuple(getattr(os.environ, "_data", os.environ).items())
     return ()
