@@ -220,6 +220,7 @@ def wsgidav() -> Iterator[RemoteServer]:
             yield server
 
 
+_APACHE_USER = "www-data"
 _APACHE_MODULES = "mpm_event authn_core authn_file authz_core authz_user auth_basic dav dav_fs"
 
 
@@ -231,19 +232,24 @@ def apache() -> Iterator[RemoteServer]:
     modules = "".join(
         f"LoadModule {one}_module /usr/lib/apache2/modules/mod_{one}.so\n" for one in _APACHE_MODULES.split()
     )
-    as_whom = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    argv = [program]
+    if os.geteuid() == 0:
+        # Apache would change the user itself, and with that forget that it is to end with its parent.
+        setpriv = find_program("setpriv", install="apt-get install util-linux")
+        argv = [setpriv, "--reuid", _APACHE_USER, "--regid", _APACHE_USER, "--clear-groups", "--pdeathsig", "KILL"]
+        argv += ["--", program]
     with tempfile.TemporaryDirectory(prefix="apache-") as name:
         home = Path(name)
         root = home / "root"
         (root / "dav").mkdir(parents=True)
         hashed = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
         (home / "users").write_text(f"{USER}:{{SHA}}{hashed}\n")
-        (home / "conf").write_text(f"""{modules}{as_whom}
+        (home / "conf").write_text(f"""{modules}
             ServerName {HOST}
             Listen {HOST}:{port}
             PidFile {home}/pid
             Mutex file:{home}
-            ErrorLog /dev/stderr
+            ErrorLog {home}/errors
             DocumentRoot {root}
             KeepAlive On
             MaxKeepAliveRequests 0
@@ -261,10 +267,10 @@ def apache() -> Iterator[RemoteServer]:
         """)
         if os.geteuid() == 0:
             for path in (home, *home.rglob("*")):
-                shutil.chown(path, "www-data", "www-data")
+                shutil.chown(path, _APACHE_USER, _APACHE_USER)
 
         def run() -> contextlib.AbstractContextManager[Any]:
-            return child([program, "-f", str(home / "conf"), "-X"], answers(port, 200, 401), log=home / "log")
+            return child([*argv, "-f", str(home / "conf"), "-X"], answers(port, 200, 401), log=home / "log")
 
         config = {"username": USER, "password": PASSWORD}
         with RemoteServer(f"webdav://{HOST}:{port}/dav", port, root / "dav", run, config) as server:

@@ -2,6 +2,12 @@
 
 fsspec promises little that holds for every filesystem, so little is declared here. Keys
 are exact: only calls that take one path as it stands are used, none that expand patterns.
+
+Four protocols have a file of their own, which says what they do better, and what they cannot do: ``sftp``
+(also ``ssh``), ``ftp``, ``webdav`` (``webdavs`` over TLS) and ``s3``. A value is written under a temporary
+name below ``.anystore/`` and moved to its key, but on S3, which keeps writes whole by itself. Where a server
+moves nothing over a file (some FTP and SFTP servers), or deletes before it moves (WebDAV), there is a moment
+in which the key has no value.
 """
 
 import warnings

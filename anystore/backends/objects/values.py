@@ -208,7 +208,8 @@ class ObjectWriter(Writer):
         if self._mode is not None:
             raise Unsupported(
                 f"{self._service.configuration.uri} cannot write {self._key!r} on a condition, since it is larger than "
-                f"{PART_BYTES >> 20} MiB and not given whole; instead: put(), or a store at 'fsspec+s3://…'"
+                f"{PART_BYTES >> 20} MiB and not given whole; instead: put() it whole, or stream it without a "
+                "condition, here or at 'fsspec+s3://…'"
             )
         with self._service.errors("write", key=self._key, writing=True):
             if self._parts is None:
