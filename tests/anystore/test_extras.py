@@ -23,4 +23,4 @@ def test_a_mistake_of_ours_is_not_taken_for_a_missing_library():
 
 
 def test_a_library_of_no_extra_is_named_itself():
-    assert str(missing("paramiko", needed_by="sftp://")).endswith("pip install paramiko")
+    assert str(missing("smbprotocol", needed_by="smb://")).endswith("pip install smbprotocol")
