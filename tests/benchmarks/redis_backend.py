@@ -4,32 +4,18 @@ Nothing passes or fails here. Each pair of numbers is taken in turns, so that bo
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from redis import Redis
 
 from anystore.backends.redis import RedisBackend, from_uri
 from anystore.uris import parse_uri
+from tests.benchmarks.timing import Task, measure
 from tests.redis_servers import redis_program, running, valkey_program
 
 KIB = b"x" * 1024
 MIB = b"y" * (1 << 20)
-Task = Callable[[int], object]
-
-
-def measure(ours: Task, raw: Task, *, rounds: int, calls: int) -> tuple[float, float]:
-    """Give the median seconds of a call of both, measured in turns."""
-    times: dict[Task, list[float]] = {ours: [], raw: []}
-    for turn in range(rounds):
-        for task in (ours, raw) if turn % 2 else (raw, ours):
-            begun = time.perf_counter()
-            for number in range(turn * calls, (turn + 1) * calls):
-                task(number)
-            times[task].append((time.perf_counter() - begun) / calls)
-    return statistics.median(times[ours]), statistics.median(times[raw])
 
 
 def singles(backend: RedisBackend, client: Redis) -> Iterator[tuple[str, Task, Task]]:

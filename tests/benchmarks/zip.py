@@ -8,22 +8,20 @@ no change that others make.
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
-import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from anystore.backends.zip import ZipBackend
+from tests.benchmarks.timing import Task, measure
 
 KIB = os.urandom(512) + bytes(512)
 MIB = os.urandom(1 << 19) + bytes(1 << 19)
-Task = Callable[[int], object]
 
 
 class Raw:
@@ -52,18 +50,6 @@ class Raw:
         """Look for an entry."""
         with self.opened("r") as archive:
             return name in archive.NameToInfo
-
-
-def measure(ours: Task, raw: Task, *, rounds: int, calls: int) -> tuple[float, float]:
-    """Give the median seconds of a call of both, measured in turns."""
-    times: dict[Task, list[float]] = {ours: [], raw: []}
-    for turn in range(rounds):
-        for task in (ours, raw) if turn % 2 else (raw, ours):
-            begun = time.perf_counter()
-            for number in range(turn * calls, (turn + 1) * calls):
-                task(number)
-            times[task].append((time.perf_counter() - begun) / calls)
-    return statistics.median(times[ours]), statistics.median(times[raw])
 
 
 def singles(backend: ZipBackend, raw: Raw) -> Iterator[tuple[str, Task, Task]]:
