@@ -235,10 +235,13 @@ class _Asked:
         if status in (404, 410):
             raise DoesNotExist(f"there is nothing at {masked_url(url)} (status {status})")
         if status in (401, 403, 407):
-            given = "the username, password or headers given" if self.client.knows_secrets else "no credentials"
+            reason = (
+                "the server does not accept the username, password or headers"
+                if self.client.knows_secrets
+                else "the server wants a login"
+            )
             raise self.failed(
-                f"was refused with status {status}: the server does not let in {given}; "
-                "set username and password (or headers) in backend_config",
+                f"was refused with status {status}: {reason}; set username and password (or headers) in backend_config",
                 url=url,
             )
         if status in _BUSY:
