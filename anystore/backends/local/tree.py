@@ -181,10 +181,8 @@ class Tree:
 
         Where neither does, the folder was removed by a pruning, and made again, in the same moment.
         """
-        above = [self._base + folder for folder in parent_folders(key)]
-        return any(os.path.lexists(path) and not os.path.isdir(path) for path in above) or os.path.isdir(
-            self._base + key
-        )
+        above = (self._base + folder for folder in parent_folders(key))
+        return any(map(_is_no_folder, above)) or os.path.isdir(self._base + key)
 
     def _make_folders(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)
@@ -313,6 +311,15 @@ class Tree:
                 f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions"
             ) from error
         raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}") from error
+
+
+def _is_no_folder(path: str) -> bool:
+    """Tell whether there is something that is no folder; asked once, since it may vanish between two questions."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISDIR(mode) and not (stat.S_ISLNK(mode) and os.path.isdir(path))
 
 
 def _sync_folder(path: str) -> None:
