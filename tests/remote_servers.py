@@ -251,6 +251,12 @@ def apache() -> Iterator[RemoteServer]:
             Mutex file:{home}
             ErrorLog {home}/errors
             DocumentRoot {root}
+            StartServers 1
+            ServerLimit 1
+            ThreadsPerChild 64
+            MaxRequestWorkers 64
+            MinSpareThreads 1
+            MaxSpareThreads 64
             KeepAlive On
             MaxKeepAliveRequests 0
             DavLockDB {home}/lock
