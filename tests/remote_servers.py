@@ -257,7 +257,7 @@ def apache() -> Iterator[RemoteServer]:
             MaxRequestWorkers 64
             MinSpareThreads 1
             MaxSpareThreads 64
-            KeepAlive On
+            KeepAlive Off
             MaxKeepAliveRequests 0
             DavLockDB {home}/lock
             <Directory {root}>
