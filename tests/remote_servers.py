@@ -16,8 +16,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -257,7 +259,7 @@ def apache() -> Iterator[RemoteServer]:
             MaxRequestWorkers 64
             MinSpareThreads 1
             MaxSpareThreads 64
-            KeepAlive Off
+            KeepAlive On
             MaxKeepAliveRequests 0
             DavLockDB {home}/lock
             <Directory {root}>
@@ -281,3 +283,75 @@ def apache() -> Iterator[RemoteServer]:
         config = {"username": USER, "password": PASSWORD}
         with RemoteServer(f"webdav://{HOST}:{port}/dav", port, root / "dav", run, config) as server:
             yield server
+
+
+class _OneAnswer(BaseHTTPRequestHandler):
+    """A connection that is kept after its first answer, and lost when the second request has come."""
+
+    protocol_version = "HTTP/1.1"
+    server: "OneAnswerServer"
+    answered = False
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.close_connection = self.answered
+        if not self.answered or self.server.obeys:
+            behind = http.client.HTTPConnection(HOST, self.server.behind)
+            with contextlib.closing(behind):
+                behind.request(self.command, self.path, body, dict(self.headers))
+                answer = behind.getresponse()
+                data = answer.read()
+            if not self.answered:
+                self._give(answer, data)
+        self.server.lost += self.answered
+        self.answered = True
+        return False
+
+    def _give(self, answer: http.client.HTTPResponse, data: bytes) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "content-length", "connection", "keep-alive"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class OneAnswerServer(ThreadingHTTPServer):
+    """A server before another one, which gives one answer on each connection that it keeps.
+
+    Attributes:
+        obeys: Whether a request that is lost is passed on before.
+        lost: How many were.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, behind: int) -> None:
+        super().__init__((HOST, 0), _OneAnswer)
+        self.behind = behind
+        self.obeys = False
+        self.lost = 0
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+
+@contextlib.contextmanager
+def one_answer_each(behind: int) -> Iterator[OneAnswerServer]:
+    """Lose each connection to the server on a port at the second request."""
+    with OneAnswerServer(behind) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -33,7 +33,17 @@ from anystore.testing.ground import at_once
 from anystore.uris import parse_uri
 from tests.anystore import test_backends
 from tests.object_servers import BUCKET, moto, seaweedfs
-from tests.remote_servers import PASSWORD, QUOTED_PASSWORD, USER, apache, openssh, pyftpd, sessions_of, wsgidav
+from tests.remote_servers import (
+    PASSWORD,
+    QUOTED_PASSWORD,
+    USER,
+    apache,
+    one_answer_each,
+    openssh,
+    pyftpd,
+    sessions_of,
+    wsgidav,
+)
 from tests.servers import HOST, free_port
 
 KEY = parse_key("folder/value")
@@ -484,6 +494,27 @@ def test_many_threads_share_a_backend(server):
     at_once(work, threads=32)
     assert len(list(backend.keys())) == 96
     backend.close()
+
+
+@pytest.mark.parametrize("obeys", [False, True], ids=["unheard", "obeyed"])
+def test_requests_are_repeated_when_a_kept_connection_is_lost(apache_dav, obeys):
+    with one_answer_each(apache_dav.port) as relay:
+        relay.obeys = obeys
+        backend = opened(f"webdav://{HOST}:{relay.port}/dav/kept-{obeys}", **apache_dav.config)
+        moved = set()
+        for number in range(12):
+            key = parse_key(f"{number % 3}/{number}")
+            try:
+                backend.put(key, b"%d" % number * 100_000)
+            except BackendError:
+                assert obeys  # whether a MOVE was obeyed that had no answer, nobody knows
+            moved.add(key)
+        assert set(backend.keys()) == moved
+        assert dict(backend.get_many(moved)) == {key: key.rpartition("/")[2].encode() * 100_000 for key in moved}
+        backend.delete(parse_key("0/0"))
+        assert not backend.exists(parse_key("0/0"))
+        assert relay.lost > 10
+        backend.close()
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

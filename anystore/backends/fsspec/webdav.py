@@ -15,8 +15,9 @@ from urllib.parse import quote, unquote
 from xml.etree.ElementTree import ParseError
 
 import httpx
-from webdav4.client import HTTPError, ResourceNotFound
+from webdav4.client import Client, HTTPError, ResourceNotFound
 from webdav4.fsspec import WebdavFileSystem
+from webdav4.http import Client as HttpClient
 
 from anystore.backend import CHUNK_BYTES, Reader
 from anystore.backends.fsspec import failures
@@ -29,6 +30,9 @@ from anystore.keys import Key
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 60.0
 _IN_MEMORY = 4 * CHUNK_BYTES
+_ATTEMPTS = 3
+# A connection that was kept is gone, seen while the request is sent, or when an answer is waited for.
+_LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 # Names of ours alone are asked for: a server may show others, such as a display name, as XML that cannot be read.
 _WANTED = (
     '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
@@ -76,16 +80,43 @@ class Dav(WebdavFileSystem):  # type: ignore[misc]
         trust_env: bool = True,
     ) -> None:
         pair = (username or "", password or "") if username is not None or password is not None else None
-        super().__init__(
-            base_url,
+        http = PersistentClient(
+            base_url=base_url,
             auth=auth or pair,
             timeout=httpx.Timeout(float(timeout), connect=float(connect_timeout)),
             verify=verify,
             cert=cert,
             headers={"Accept-Encoding": "identity"} | dict(headers or {}),
             trust_env=trust_env,
-            retry=False,
         )
+        super().__init__(base_url, client=Client(base_url, http_client=http, retry=False))
+
+
+class PersistentClient(HttpClient):  # type: ignore[misc]
+    """The HTTP client, repeating a request whose connection was lost before any answer.
+
+    A server closes a kept connection when it likes, also while the next request is on its way there; so each
+    busy pool loses some. All requests that are made here are idempotent, their bodies can be sent again.
+
+    Source:
+        RFC 9112, section 9.3.1; RFC 4918, section 9.9 (MOVE is idempotent).
+    """
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, again if need be."""
+        lost: list[httpx.TransportError] = []
+        while len(lost) < _ATTEMPTS:
+            try:
+                answer = super().send(request, **options)
+            except _LOST as error:
+                lost.append(error)
+                continue
+            if lost and request.method == "MOVE" and answer.status_code == HTTPStatus.NOT_FOUND:
+                # A request that was lost may have moved the file: this answer does not tell.
+                answer.close()
+                break
+            return answer
+        raise lost[-1]
 
 
 class DavFiles(Files):
@@ -256,10 +287,13 @@ class Upload:
         self._spool.close()
 
     def _send(self, size: int) -> None:
-        self._spool.seek(0)
         with Meaning(self._path):
-            pieces = iter(lambda: self._spool.read(CHUNK_BYTES), b"")
-            self._fs.client.request("PUT", self._path, content=pieces, headers={"Content-Length": str(size)})
+            self._fs.client.request("PUT", self._path, content=self, headers={"Content-Length": str(size)})
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the pieces, from the first one on each time: a request that was lost is sent again."""
+        self._spool.seek(0)
+        return iter(lambda: self._spool.read(CHUNK_BYTES), b"")
 
     def discard(self) -> None:
         """Forget the file, of which the server has not heard yet."""
