@@ -107,7 +107,7 @@ class PersistentClient(HttpClient):  # type: ignore[misc]
         lost: list[httpx.TransportError] = []
         while len(lost) < _ATTEMPTS:
             try:
-                answer = super().send(request, **options)
+                answer: httpx.Response = super().send(request, **options)
             except _LOST as error:
                 lost.append(error)
                 continue
