@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Errors only: a machine's own package sources may have something to say about themselves at every call.
 PIP_INSTALL := -m pip install -qq --constraint constraints.txt
 # Servers that the tests start; the others come with the development tools from PyPI.
-SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2
+SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2 lighttpd:lighttpd caddy:caddy
 AZURITE := 3.35.0
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
@@ -68,7 +68,7 @@ test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 G
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
 
 bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
-	@for script in startup local sql redis_backend objects zip; do \
+	@for script in startup local sql redis_backend objects zip filesystem caching mirror; do \
 		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and layers

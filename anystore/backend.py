@@ -6,7 +6,7 @@ its configuration, and opens its connections lazily, once per process.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Flag, auto
@@ -14,10 +14,14 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from anystore.errors import AlreadyExists, DoesNotExist, InvalidOption, Unsupported, VersionMismatch
+from anystore.extras import load
 from anystore.keys import Key
 
 CHUNK_BYTES = 1 << 20
 """Length of the pieces in which values are streamed, in bytes."""
+
+_PASSED_BEFORE_JUMP = 500  # a new listing costs about as much as so many keys of an old one
+_LAST = "\U0010ffff"
 
 
 class Feature(Flag):
@@ -68,6 +72,11 @@ class Entry:
     version: str | None = None
     mimetype: str | None = None
     expires: datetime | None = None
+
+    def _repr_html_(self) -> str:
+        """Show the entry in a notebook."""
+        html: str = load("anystore.notebook").entry_html(self)
+        return html
 
 
 class Writer(ABC):
@@ -162,10 +171,13 @@ class Backend(ABC):
         uri: Where it is, with secrets masked; for messages.
         shareable: Whether stores of the same URI and configuration may use one backend; not where
             the values end with it.
+        batches: Whether ``get_many`` and ``put_many`` take many values in one step; where they do
+            not, who has threads of its own goes value by value.
     """
 
     uri: str = ""
     shareable: bool = True
+    batches: bool = False
 
     @property
     def features(self) -> Feature:
@@ -280,6 +292,23 @@ class Backend(ABC):
         """Say where a value is, as a URI with secrets masked."""
         return f"{self.uri.rstrip('/')}/{key}"
 
+    def extent(self) -> tuple[Hashable, str]:
+        """Say which medium the values are in, and below which folder of it.
+
+        Returns:
+            What is equal for all backends of one medium, such as a bucket, and the folder: ``""`` or
+            ending in ``/``. Two backends of one medium overlap if one's folder begins with the other's.
+        """
+        return self, ""
+
+    def local_file(self, key: Key) -> str | None:
+        """Give the path of the file that holds a value and nothing else, if there is one on this machine.
+
+        Raises:
+            DoesNotExist: If there is no value; raised only by backends that have such files.
+        """
+        return None
+
     def exists(self, key: Key) -> bool:
         """Tell whether there is a value."""
         try:
@@ -291,6 +320,18 @@ class Backend(ABC):
     def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
         """List keys like ``scan``, without paying for anything else."""
         return (entry.key for entry in self.scan(prefix, after))
+
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        """List one folder, without what lies deeper, where the backend can pass over it.
+
+        Args:
+            prefix: ``""``, or a folder ending in ``/``.
+
+        Returns:
+            An entry for each value in the folder, and the name of each folder in it, as a prefix ending in ``/``;
+            in no order.
+        """
+        return _skip_deeper(self, prefix)
 
     def get_many(self, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
         """Read many values, in the order of the keys; None stands for a missing one."""
@@ -319,6 +360,25 @@ class Backend(ABC):
         with self.reader(source) as reader, self.writer(target, ttl=remaining_ttl(reader.entry)) as writer:
             for piece in reader.read():
                 writer.write(piece)
+
+    def copy_from(self, other: "Backend", source: Key, target: Key) -> bool:
+        """Copy a value of another backend inside the service, where both are the same one.
+
+        Args:
+            other: The backend of the value.
+            source: Its key there.
+            target: The key of the copy here.
+
+        Returns:
+            Whether it was copied; if not, nothing was done, and the value has to be read and written.
+
+        Raises:
+            DoesNotExist: If there is no value under ``source``.
+        """
+        if other is not self:
+            return False
+        self.copy(source, target)
+        return True
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Close what was opened; the backend opens it again when it is used again."""
@@ -402,6 +462,34 @@ class _StatReader(Reader):
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _skip_deeper(backend: Backend, prefix: str) -> Iterator[Entry | str]:
+    """List a folder by a listing of all below it, jumping over folders where it can start behind a key."""
+    jumps = Feature.SORTED in backend.features
+    seen: set[str] = set()
+    pending: Iterator[Entry] | None = backend.scan(prefix)
+    while pending is not None:
+        entries, pending = pending, None
+        passed = 0
+        for entry in entries:
+            slash = entry.key.find("/", len(prefix))
+            if slash < 0:
+                yield entry
+                continue
+            folder = entry.key[: slash + 1]
+            if folder not in seen:
+                seen.add(folder)
+                passed = 0
+                yield folder
+            passed += 1
+            if jumps and passed == _PASSED_BEFORE_JUMP:
+                close = getattr(entries, "close", None)
+                if close is not None:  # a generator holds a connection
+                    close()
+                # The last text there is below the folder; should keys lie behind it, they are passed over one by one.
+                pending = backend.scan(prefix, Key(folder + _LAST))
+                break
 
 
 def remaining_ttl(entry: Entry) -> float | None:

@@ -19,9 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from anystore.console import (
-    UNKNOWN,
     complain,
-    escaped,
     plain_warnings,
     print_table,
     setting_text,
@@ -29,8 +27,11 @@ from anystore.console import (
     standard_output,
     time_text,
 )
+from anystore.crawl_command import crawl_command, documents_command
 from anystore.errors import AnystoreError
 from anystore.keys import parse_key, parse_prefix
+from anystore.legible import UNKNOWN, escaped
+from anystore.mirror_command import mirror_command
 from anystore.places import (
     STANDARD,
     Place,
@@ -385,6 +386,38 @@ def io(
         raise typer.BadParameter("io copies files and URIs; to copy keys of a store: anystore cp", param_hint="--store")
     origin: Place = parse_place(source)
     copy_place(origin, parse_place(target, name=origin.name))
+
+
+app.command(
+    "mirror",
+    no_args_is_help=True,
+    epilog=_examples(
+        "anystore mirror ./reports s3://bucket/reports",
+        "anystore mirror s3://bucket ./backup --delete --dry-run    what would happen",
+        "anystore mirror https://host/files/ ./files --glob '**/*.pdf'",
+        "anystore mirror ./a ./b --compare checksum --verify full   trust nothing",
+    ),
+)(mirror_command)
+
+
+app.command(
+    "crawl",
+    no_args_is_help=True,
+    epilog=_examples(
+        "anystore crawl https://host/files/ ./files",
+        "anystore crawl https://host/files/ s3://bucket/files --glob '**/*.pdf' --max-bytes 1000000000",
+        "anystore crawl https://host/files/ ./files --verify full    heal what has rotted",
+    ),
+)(crawl_command)
+
+
+app.command(
+    "documents",
+    no_args_is_help=True,
+    epilog=_examples(
+        "anystore documents ./files --status gone", "anystore documents ./files --since 2024-05-01 --json"
+    ),
+)(documents_command)
 
 
 @app.command(epilog=_examples("anystore settings", "ANYSTORE_URI=s3://bucket anystore settings"))

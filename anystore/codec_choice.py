@@ -1,10 +1,13 @@
 """Which codec a serialisation mode, a model and functions of the caller come to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import is_dataclass
+from io import IOBase
 from typing import Any
 
 from anystore.codecs import Codec, FunctionCodec, SerializationMode, model_codec, named_codec
-from anystore.errors import InvalidOption
+from anystore.errors import InvalidOption, MissingExtra
 from anystore.extras import load
 
 Mode = SerializationMode | Codec
@@ -12,6 +15,8 @@ Mode = SerializationMode | Codec
 
 _TABLE_MODES = ("parquet", "arrow", "csv")
 _JSON_MODES = ("auto", "json")
+_TABLE_LIBRARIES = ("pyarrow", "pandas", "polars")
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None), list, dict})
 
 
 def choose_codec(mode: Mode, model: Any) -> Codec:
@@ -47,10 +52,59 @@ def choose_codec(mode: Mode, model: Any) -> Codec:
     return _named_codec(mode)
 
 
+def codec_of_value(codec: Codec, value: Any) -> Codec:
+    """Give the codec of Parquet for a table that is stored with ``auto``, which has no other form for it.
+
+    Args:
+        codec: The codec that was chosen.
+        value: The value that it is to write. An iterator is taken for a stream of record batches.
+
+    Returns:
+        The same codec for everything else.
+
+    Raises:
+        MissingExtra: If the value is a table, and pyarrow is not installed.
+    """
+    if codec.name != "auto" or type(value) in _PLAIN:
+        return codec
+    if isinstance(value, Iterator) and not isinstance(value, IOBase) and not is_dataclass(value):
+        with suppress(MissingExtra):  # then there are no batches, either
+            return choose_codec("parquet", None)
+    elif _may_be_table(value) and load("anystore.tables").is_table(value):
+        return choose_codec("parquet", None)
+    return codec
+
+
+def _may_be_table(value: Any) -> bool:
+    library = type(value).__module__.partition(".")[0]
+    return library in _TABLE_LIBRARIES or hasattr(value, "__arrow_c_stream__")
+
+
+def select_part(codec: Codec, columns: Sequence[str] | None, filters: Any) -> Codec:
+    """Give the codec that reads some columns and rows of a table; with ``auto``, the table is Parquet.
+
+    Args:
+        codec: The codec that was chosen.
+        columns: The columns, or None for all.
+        filters: The rows, or None for all.
+
+    Returns:
+        The same codec if everything is wanted.
+
+    Raises:
+        InvalidOption: If the codec knows no columns, or an argument is not what it can be.
+    """
+    if columns is None and filters is None:
+        return codec
+    if codec.name == "auto":
+        codec = choose_codec("parquet", None)
+    return codec.selecting(columns, filters)
+
+
 def _is_frame(model: Any) -> bool:
     """Tell whether a model is a table, without importing the library that tables need."""
     library = getattr(model, "__module__", "").partition(".")[0]
-    return library in ("pyarrow", "pandas", "polars") and bool(load("anystore.tables").is_frame_type(model))
+    return library in _TABLE_LIBRARIES and bool(load("anystore.tables").is_frame_type(model))
 
 
 def _named_codec(mode: str) -> Codec:

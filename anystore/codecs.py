@@ -8,7 +8,7 @@ import math
 import pickle
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,7 +20,8 @@ import orjson
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
-from anystore.errors import CodecError
+from anystore.backend import Reader
+from anystore.errors import CodecError, InvalidOption
 
 SerializationMode = Literal["auto", "raw", "text", "json", "pickle", "parquet", "arrow", "csv"]
 """The names that ``serialization_mode`` takes, besides a :class:`Codec`."""
@@ -45,11 +46,15 @@ class Codec(ABC):
         name: What errors call it.
         by_line: Whether each line of a value is a value of its own, so that it can be streamed.
         skips_blank_lines: Whether a blank line is no value.
+        in_parts: Whether values are written by ``encode_to`` and streamed by ``iterate``, in bounded memory.
+        partial: Whether a part of a value is wanted, so that it is read by ``decode_from``.
     """
 
     name: str = "custom"
     by_line: bool = False
     skips_blank_lines: bool = False
+    in_parts: bool = False
+    partial: bool = False
 
     @abstractmethod
     def encode(self, value: Any) -> bytes:
@@ -66,6 +71,64 @@ class Codec(ABC):
         Raises:
             CodecError: If these are not the bytes of such a value.
         """
+
+    # -- for values that are larger than memory; right as they stand for all others --
+
+    def is_stream(self, value: Any) -> bool:  # noqa: ARG002 - asked of what is overridden
+        """Tell whether a value can be read only once, part by part."""
+        return False
+
+    def encode_to(self, value: Any, write: Callable[[bytes], object]) -> None:
+        """Turn a value into bytes, part by part.
+
+        Args:
+            value: The value.
+            write: Takes the next bytes.
+
+        Raises:
+            CodecError: As ``encode``; what was written until then is no value.
+        """
+        write(self.encode(value))
+
+    def decode_from(self, reader: Reader) -> Any:
+        """Read what is wanted of a value.
+
+        Args:
+            reader: One version of the value.
+
+        Returns:
+            The value.
+
+        Raises:
+            CodecError: As ``decode``.
+        """
+        return self.decode(b"".join(reader.read()))
+
+    def iterate(self, reader: Reader) -> Iterator[Any]:
+        """Read a value part by part.
+
+        Args:
+            reader: One version of the value.
+
+        Returns:
+            The parts.
+
+        Raises:
+            CodecError: If such values have no parts, or the bytes are not of one.
+        """
+        raise CodecError(f"{self.name} has no lines and no parts; use get() for {reader.entry.key!r}")
+
+    def selecting(self, columns: Sequence[str] | None, filters: Any) -> "Codec":
+        """Give the codec that reads a part of each value: these columns, and the rows that pass the filters.
+
+        Raises:
+            InvalidOption: If such values have no columns.
+        """
+        asked = "columns" if columns is not None else f"filters={filters!r}"
+        raise InvalidOption(
+            f"{self.name} has no columns and rows, so there is nothing to select by {asked}; "
+            "use serialization_mode='parquet', 'arrow' or 'csv'"
+        )
 
 
 class RawCodec(Codec):

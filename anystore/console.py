@@ -11,10 +11,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from anystore.errors import ForeignNameWarning, InvalidOption
+from anystore.legible import UNKNOWN, escaped
 from anystore.uris import MASK, is_secret_name, parse_uri
-
-UNKNOWN = "-"
-"""Stands for what is not known."""
 
 
 def standard_input() -> BinaryIO:
@@ -25,7 +23,7 @@ def standard_input() -> BinaryIO:
     """
     if sys.stdin is None:
         raise InvalidOption("standard input is closed, so there is nothing to read; name a file instead")
-    return sys.stdin.buffer
+    return _buffer_of(sys.stdin, "input")
 
 
 def standard_output() -> BinaryIO:
@@ -36,10 +34,18 @@ def standard_output() -> BinaryIO:
     """
     if sys.stdout is None:
         raise InvalidOption("standard output is closed, so there is nowhere to write; name a file instead")
-    out = sys.stdout.buffer
+    out = _buffer_of(sys.stdout, "output")
     if isinstance(out, RawIOBase):  # PYTHONUNBUFFERED: a write may take a part only, and would say so to nobody
         return open(out.fileno(), "wb", closefd=False)
     return out
+
+
+def _buffer_of(stream: Any, name: str) -> BinaryIO:
+    """Give what stands behind a text stream, which need not be the one that the process started with."""
+    buffer: BinaryIO | None = getattr(stream, "buffer", None)
+    if buffer is None:
+        raise InvalidOption(f"standard {name} is for text alone here, as in a notebook; name a file instead")
+    return buffer
 
 
 def complain(message: str) -> int:
@@ -77,18 +83,6 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         out.write("  ".join(cells).rstrip().encode() + b"\n")
     out.flush()
-
-
-def escaped(text: str) -> str:
-    r"""Write what a terminal would obey as escapes.
-
-    Example:
-        >>> print(escaped("a\nb\x1b"))
-        a\nb\x1b
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def size_text(size: int | None) -> str:

@@ -61,5 +61,13 @@ class KeyConflict(AnystoreError, OSError):
     """One of ``a`` and ``a/b`` exists, and this backend cannot hold both."""
 
 
+class IsAFolder(AnystoreError, IsADirectoryError):
+    """The name is that of a folder of keys, and a value is wanted."""
+
+
+class NotAFolder(AnystoreError, NotADirectoryError):
+    """The name is that of a value, and a folder is wanted."""
+
+
 class ForeignNameWarning(UserWarning):
     """A listing met names in its medium that cannot be keys, and left them out."""

@@ -14,8 +14,10 @@ _DISTRIBUTION = "anystore-dagster"
 _EXTRA_OF_LIBRARY = {
     "dagster": "dagster",
     "lxml": "http",
+    "lz4": "compression",
     "obstore": "s3",
     "paramiko": "sftp",
+    "protego": "http",
     "psycopg": "postgres",
     "pyarrow": "arrow",
     "pycurl": "http",
@@ -27,6 +29,7 @@ _EXTRA_OF_LIBRARY = {
     "typer": "cli",
     "webdav4": "webdav",
     "yaml": "yaml",
+    "zstandard": "compression",
 }
 
 

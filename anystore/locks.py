@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_hex
 from typing import Self
 
@@ -102,6 +103,8 @@ class Lock:
         """
         if self.held:
             raise RuntimeError(f"the lock {self.name!r} is held already; release it first, or make another Lock")
+        self._leave_parent()
+        self._stop.set()  # the renewal of a lease that was lost may not have noticed yet
         started = self._clock()
         seen: str | None = None
         seen_since = started
@@ -122,18 +125,16 @@ class Lock:
 
     def release(self) -> None:
         """Give the lease back; if it was lost meanwhile, do nothing."""
+        self._leave_parent()
         renewing, self._renewing = self._renewing, None
         self._stop.set()
-        if renewing is not None and self._process == os.getpid():
+        if renewing is not None:
             renewing.join()
         with self._changing:
-            lease, version = self._lease, self._version
-            self._lease = None
-        if lease is not None and self._process == os.getpid():
-            try:
-                self._write(lease.model_copy(update={"owner": None}), version)
-            except VersionMismatch:
-                return  # another holder has taken it over
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                with suppress(VersionMismatch):  # another holder has taken it over
+                    self._replace(lease.model_copy(update={"owner": None}))
 
     def __enter__(self) -> Self:
         """Wait for the lease as long as it takes."""
@@ -155,18 +156,26 @@ class Lock:
         except ValidationError as error:
             raise BackendError(f"{self._key!r} in {self._backend.uri} is no lease; delete it") from error
 
+    def _leave_parent(self) -> None:
+        """Forget what the parent process holds; its threads, which may be in the middle of something, are not here."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._lease = self._renewing = None
+            self._changing, self._stop = threading.Lock(), threading.Event()
+
     def _take(self, lease: _Lease | None, version: str | None) -> bool:
         """Try to become the holder; False if another one was faster."""
-        self._owner = token_hex(8)
-        mine = _Lease(token=lease.token + 1 if lease else 1, owner=self._owner, ttl=self._ttl)
-        asked = self._clock()
-        try:
-            self._version = self._write(mine, version)
-        except (AlreadyExists, VersionMismatch):
-            return False
-        self._lease, self.token, self._process = mine, mine.token, os.getpid()
-        # counted from before the store was asked: a waiter starts to count later than that
-        self._good_until = asked + self._ttl
+        with self._changing:
+            self._owner = token_hex(8)
+            mine = _Lease(token=lease.token + 1 if lease else 1, owner=self._owner, ttl=self._ttl)
+            asked = self._clock()
+            try:
+                self._version = self._write(mine, version)
+            except (AlreadyExists, VersionMismatch):
+                return False
+            self._lease, self.token = mine, mine.token
+            # counted from before the store was asked: a waiter starts to count later than that
+            self._good_until = asked + self._ttl
         self._stop = threading.Event()
         self._renewing = threading.Thread(
             target=self._renew, args=(self._stop,), name=f"anystore-lock-{self.name}", daemon=True
@@ -184,15 +193,31 @@ class Lock:
                 if asked >= self._good_until:  # this process was stopped for too long
                     self._lease = None
                     return
-                renewed = self._lease.model_copy(update={"beat": self._lease.beat + 1})
                 try:
-                    self._version = self._write(renewed, self._version)
+                    self._lease = self._replace(self._lease.model_copy(update={"beat": self._lease.beat + 1}))
                 except VersionMismatch:
                     self._lease = None
                     return
                 except AnystoreError:
                     continue  # the store may be back before the lease has run out
-                self._lease, self._good_until = renewed, asked + self._ttl
+                self._good_until = asked + self._ttl
+
+    def _replace(self, lease: _Lease) -> _Lease:
+        """Store our lease again, also over one whose answer was lost on its way.
+
+        Raises:
+            VersionMismatch: If the lease is another holder's now.
+        """
+        try:
+            self._version = self._write(lease, self._version)
+        except VersionMismatch:
+            present, version = self._read()
+            if present is None or present.owner != self._owner:
+                raise
+            # a version may be made of the content, and whoever waits has to see another one
+            lease = lease.model_copy(update={"beat": present.beat + 1})
+            self._version = self._write(lease, version)
+        return lease
 
     def _write(self, lease: _Lease, version: str | None) -> str | None:
         data = lease.model_dump_json().encode()

@@ -1,25 +1,19 @@
-"""What names one value for a copy: a key of a store, a URI, a file, or ``-``.
-
-A plain file is read and written as a file, not as the store of its folder: a store
-would not follow symbolic links that leave the folder, and keeps files of its own in it.
-"""
+"""What names one value: a key of a store, a URI, a file, or ``-``."""
 
 import os
-import stat
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
-from typing import BinaryIO, Protocol, cast
+from typing import Any
 from urllib.parse import quote, unquote
 
-from anystore.backend import CHUNK_BYTES
+from anystore.backend import CHUNK_BYTES, Backend
+from anystore.backends.lone import FileBackend, StandardBackend
 from anystore.console import standard_input, standard_output
-from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidOption, InvalidUri
+from anystore.errors import AnystoreError, DoesNotExist, InvalidOption, InvalidUri
 from anystore.keys import parse_key
+from anystore.settings import read_settings
 from anystore.store import Store, get_store
 from anystore.uris import parse_uri
 
@@ -27,143 +21,78 @@ STANDARD = "-"
 """The name of standard input and standard output."""
 
 _WEB = ("http", "https")
-
-
-class ByteReader(Protocol):
-    """Whatever gives bytes as they come."""
-
-    def read1(self, size: int, /) -> bytes:
-        """Give at most ``size`` bytes; none at the end."""
-
-
-class ByteWriter(Protocol):
-    """Whatever takes bytes."""
-
-    def write(self, data: bytes, /) -> int:
-        """Take all of the bytes."""
-
-
-class Place(ABC):
-    """Where one value is, or is to be."""
-
-    name: str
-    """What the value is called in a folder; ``""`` for standard input."""
-
-    @abstractmethod
-    def read(self) -> AbstractContextManager[ByteReader]:
-        """Open the value.
-
-        Raises:
-            DoesNotExist: If there is none.
-        """
-
-    @abstractmethod
-    def write(self) -> AbstractContextManager[ByteWriter]:
-        """Open a new value; leaving the block publishes it, an exception leaves the old one as it was."""
+_SHOWN_NAME = 255
+_WITH_DATABASE = ("postgresql", "postgres", "mysql", "mariadb")
+_WITH_NUMBER = ("redis", "rediss", "valkey", "valkeys")
 
 
 @dataclass(frozen=True)
-class StoredPlace(Place):
-    """A value of a store."""
+class Place:
+    """Where one value is, or is to be.
+
+    Attributes:
+        store: The store; of a file, one that holds nothing else.
+        key: The key.
+    """
 
     store: Store
     key: str
 
     @property
-    def name(self) -> str:  # type: ignore[override] # computed here, given there
-        """The last segment of the key."""
+    def name(self) -> str:
+        """What the value is called in a folder; ``""`` for standard input."""
         return self.key.rpartition("/")[2]
 
-    def read(self) -> AbstractContextManager[ByteReader]:
-        """Open one version of the value."""
-        return cast("AbstractContextManager[ByteReader]", self.store.open(self.key, "rb"))
 
-    def write(self) -> AbstractContextManager[ByteWriter]:
-        """Write through the store, which publishes the value whole."""
-        return self.store.open(self.key, "wb")
+class StoredPlace(Place):
+    """A value of a store."""
 
 
-@dataclass(frozen=True)
 class FilePlace(Place):
-    """A file of this machine."""
+    """A file of this machine.
 
-    path: Path
+    Args:
+        path: The file.
+    """
 
-    @property
-    def name(self) -> str:  # type: ignore[override] # computed here, given there
-        """The name of the file."""
-        return self.path.name
-
-    @contextmanager
-    def read(self) -> Iterator[ByteReader]:
-        """Open the file."""
-        try:
-            file = self.path.open("rb")
-        except FileNotFoundError as error:
-            raise DoesNotExist(f"there is no file {str(self.path)!r}") from error
-        except OSError as error:
-            raise BackendError(f"cannot read {str(self.path)!r}: {error.strerror or error}") from error
-        with file:
-            yield file
-
-    @contextmanager
-    def write(self) -> Iterator[ByteWriter]:
-        """Write beside the file, and take its place at the end; devices and pipes are written as they are."""
-        try:
-            mode = _mode_of(self.path)
-            if mode is None or stat.S_ISREG(mode):
-                # what a symbolic link names is replaced, the link stays
-                with _replacement(self.path.resolve(), mode) as file:
-                    yield file
-            else:
-                with self.path.open("wb") as file:
-                    yield file
-        except (AnystoreError, BrokenPipeError):
-            raise
-        except FileNotFoundError as error:
-            folder = str(self.path.parent)
-            raise DoesNotExist(
-                f"cannot write {str(self.path)!r}: there is no folder {folder!r}; make it first"
-            ) from error
-        except OSError as error:
-            raise BackendError(f"cannot write {str(self.path)!r}: {error.strerror or error}") from error
+    def __init__(self, path: Path) -> None:
+        # a file's name may be no text, and a key is for messages and the end of the name
+        name = os.fsencode(path.name or path).decode(errors="replace")
+        super().__init__(_lone_store(FileBackend(path)), name[-_SHOWN_NAME:])
 
 
 class StandardPlace(Place):
     """Standard input, or standard output."""
 
-    name = ""
+    def __init__(self) -> None:
+        is_terminal = lambda: sys.stdout.isatty()  # noqa: E731, PLW0108 - looked at when something is written
+        super().__init__(_lone_store(StandardBackend(standard_input, standard_output, is_terminal)), STANDARD)
 
-    @contextmanager
-    def read(self) -> Iterator[ByteReader]:
-        """Read what comes in."""
-        yield cast("ByteReader", standard_input())
-
-    @contextmanager
-    def write(self) -> Iterator[ByteWriter]:
-        """Write as it comes; on a terminal, and only there, end the last line."""
-        out = standard_output()
-        if not sys.stdout.isatty():
-            yield out
-        else:
-            terminal = _Terminal(out)
-            yield terminal
-            terminal.end_line()
-        out.flush()
+    @property
+    def name(self) -> str:
+        """It has no name."""
+        return ""
 
 
-def parse_place(text: str, open_store: Callable[[], Store] | None = None, *, name: str | None = None) -> Place:
+def parse_place(
+    text: str,
+    open_store: Callable[[], Store] | None = None,
+    *,
+    name: str | None = None,
+    backend_config: Mapping[str, Any] | None = None,
+) -> Place:
     """Find out what a text names.
 
     ``-`` is standard input or output; ``scheme://…/name`` is the value ``name`` of the store
-    before it; ``/…``, ``./…`` and ``../…`` are files. Nothing of this can be a key, so that
-    everything else is one, or a file where there are no keys.
+    before it; ``/…``, ``./…`` and ``../…`` are files, or values in a zip file on the way. Nothing of this
+    can be a key, so that everything else is one, or a file where there are no keys.
 
     Args:
         text: What was typed.
         open_store: Opens the store whose keys are meant; None if plain names are files.
         name: What a value is called that goes into a folder (``folder/``, ``s3://bucket/folder/``,
             an existing local folder); None where folders are not taken.
+        backend_config: Options and credentials for the store of a URI.
 
     Returns:
         The place; nothing was opened or asked of a store yet.
@@ -171,23 +100,29 @@ def parse_place(text: str, open_store: Callable[[], Store] | None = None, *, nam
     Raises:
         InvalidKey: If the text is none of these.
         InvalidUri: If a URI names no value of a store.
-        InvalidOption: If the text names a folder, and there is no name to put into it.
+        InvalidOption: If the text names a folder, and there is no name to put into it, or there are
+            options and no store that would take them.
 
     Example:
         >>> place = parse_place("memory://books/a%20b.txt")
         >>> place.store.uri, place.key
         ('memory://books', 'a%20b.txt')
-        >>> parse_place("notes.txt").path.name
+        >>> parse_place("notes.txt").name
         'notes.txt'
     """
+    if "://" in text and not text.lower().startswith("file://"):
+        return _split_uri(text, name, backend_config)
+    if backend_config:
+        raise InvalidOption(f"{text!r} is no value of a store, so it takes no backend_config; leave it out")
     if text == STANDARD:
         return StandardPlace()
     if text.lower().startswith("file://"):
         text = _path_of(text)
-    elif "://" in text:
-        return _split_uri(text, name)
     if open_store is None or is_path(text):
-        if text.endswith("/") or Path(text).is_dir():
+        archive = _archive_of(text)
+        if archive:
+            return StoredPlace(get_store(archive), parse_key(text[len(archive) + 1 :]))
+        if text.endswith("/") or os.path.isdir(text):  # noqa: PTH112 - unlike a Path, it takes names of any length
             return FilePlace(Path(text, _within(text, name)))
         return FilePlace(Path(text))
     return StoredPlace(open_store(), parse_key(text + _within(text, name) if text.endswith("/") else text))
@@ -225,9 +160,12 @@ def copy_place(source: Place, target: Place) -> None:
     if isinstance(source, StoredPlace) and isinstance(target, StoredPlace):
         source.store.copy(source.key, target.key, target_store=target.store)  # with its expiry
         return
-    with source.read() as reader, target.write() as writer:
-        while piece := reader.read1(CHUNK_BYTES):
+    at_once = not isinstance(target, StoredPlace)
+    with source.store.open(source.key, "rb") as reader, target.store.open(target.key, "wb") as writer:
+        while piece := reader.read1(CHUNK_BYTES):  # type: ignore[attr-defined] # every reader is buffered
             writer.write(piece)
+            if at_once:
+                writer.flush()
 
 
 def copy_folder(source: Store, target: Store) -> Iterator[tuple[str, AnystoreError | None]]:
@@ -283,31 +221,49 @@ def is_path(text: str) -> bool:
     return text in (".", "..") or text.startswith(("/", "./", "../"))
 
 
-class _Terminal:
-    """A terminal, which wants the last line ended."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._last = b"\n"
-
-    def write(self, data: bytes) -> int:
-        self._last = data[-1:] or self._last
-        return self._out.write(data)
-
-    def end_line(self) -> None:
-        if self._last != b"\n":
-            self._out.write(b"\n")
+def _lone_store(backend: Backend) -> Store:
+    """Make the store of one value, with the settings of every store."""
+    settings = read_settings()
+    mode: Any = settings.serialization_mode
+    return Store(backend, serialization_mode=mode, raise_on_nonexist=settings.raise_on_nonexist)
 
 
-def _split_uri(text: str, name: str | None) -> StoredPlace:
-    """Take the last segment of a URI as the key in the store before it."""
+def _archive_of(text: str) -> str:
+    """Give the zip file that a path leads into, or nothing."""
+    end = text.lower().find(".zip/") + len(".zip")
+    while end >= len(".zip"):
+        if os.path.isfile(text[:end]):  # noqa: PTH113 - a Path would rewrite the text, which is cut here
+            return text[:end]
+        end = text.lower().find(".zip/", end) + len(".zip")
+    return ""
+
+
+def _split_uri(text: str, name: str | None, backend_config: Mapping[str, Any] | None) -> StoredPlace:
+    """Take the end of a URI as the key in the store before it."""
     masked, scheme = parse_uri(text).masked, parse_uri(text).scheme
     head, mark, query = text.partition("?")
-    store, slash, last = head.rpartition("/")
+    store, slash, key = _split_address(head, scheme.partition("+")[0])
     if not slash or not store.partition("://")[2]:
         raise InvalidUri(f"{masked} names a store, not a value in it; write it like '{masked.rstrip('/')}/name.txt'")
-    key = (unquote(last) if scheme in _WEB else last) or _within(masked, name)
-    return StoredPlace(get_store(store + mark + query), parse_key(key))
+    key = unquote(key) if scheme in _WEB else key
+    if not key or key.endswith("/"):
+        key += _within(masked, name)
+    return StoredPlace(get_store(store + mark + query, backend_config=backend_config), parse_key(key))
+
+
+def _split_address(address: str, scheme: str) -> tuple[str, str, str]:
+    """Cut before the last segment, or behind what cannot be missing: ``redis://host/0`` is no key of ``redis://host``.
+
+    Returns:
+        The store, what cuts the key off or ``""``, and the key.
+    """
+    if scheme in _WITH_DATABASE:
+        head, colon, rest = address.partition("://")
+        host, _, path = rest.partition("/")
+        database, slash, key = path.partition("/")  # a database has no folders, so the rest is one key
+        return f"{head}{colon}{host}/{database}", slash, key
+    store, slash, key = address.rpartition("/")
+    return store, "" if scheme in _WITH_NUMBER and "/" not in store.partition("://")[2] else slash, key
 
 
 def _path_of(uri: str) -> str:
@@ -323,26 +279,3 @@ def _within(folder: str, name: str | None) -> str:
         why = "names a folder, not a value" if name is None else "is a folder, and standard input has no name"
         raise InvalidOption(f"{folder!r} {why}; write the whole name, such as '{folder.rstrip('/')}/name.txt'")
     return name
-
-
-def _mode_of(path: Path) -> int | None:
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return None
-
-
-@contextmanager
-def _replacement(path: Path, mode: int | None) -> Iterator[BinaryIO]:
-    """Write a hidden file, which takes the place of another one, and its permissions, at the end."""
-    hidden = path.with_name(f".anystore-{token_hex(8)}.tmp")
-    try:
-        with hidden.open("xb") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode))
-            yield file
-        hidden.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            hidden.unlink()
-        raise

@@ -1,19 +1,21 @@
 """Values under keys, on any backend: the one façade of the package."""
 
 import hashlib
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, Literal, Self, overload
 
+from anystore.aio import AsyncStore
 from anystore.backend import Backend, Entry, Feature, remaining_ttl
 from anystore.backends import open_backend
-from anystore.codec_choice import Mode, choose_codec, with_functions
+from anystore.codec_choice import Mode, choose_codec, codec_of_value, select_part, with_functions
 from anystore.codecs import Codec, RawCodec
+from anystore.compression import Compression, find_format
 from anystore.errors import (
     AlreadyExists,
     CodecError,
@@ -25,8 +27,12 @@ from anystore.errors import (
 )
 from anystore.extras import load
 from anystore.keys import Key, Selection, parse_key, parse_prefix
+from anystore.listings import Entries
+from anystore.opening import check_max_bytes, open_value, parse_opening, read_pieces
+from anystore.parts import PARQUET_MARK, is_parquet, put_parts, read_part, read_parts, unpacked
 from anystore.settings import Settings, read_default_settings, read_settings
-from anystore.streams import TextWriter, ValueWriter, iterate_lines, open_value
+from anystore.streams import iterate_lines
+from anystore.usage import Usage, measure_usage
 
 Ttl = float | timedelta
 BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
@@ -143,15 +149,25 @@ class Store:
         self._ttl = _seconds(default_ttl)
         self._raising = raise_on_nonexist
         self._codec = with_functions(*self._functions, fallback=choose_codec(serialization_mode, model))
+        self._fs: Any = None
         if self._ttl is not None and Feature.EXPIRE not in backend.features:
             raise Unsupported(
                 f"{backend.uri} cannot let values expire, so it takes no default_ttl; "
                 "instead: anystore.anycache, which keeps an expiry in the value"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the configuration, without what can be made again."""
+        return self.__dict__ | {"_fs": None}
+
     def __repr__(self) -> str:
         """Show the masked URI."""
         return f"<Store {self.uri}>"
+
+    def _repr_html_(self) -> str:
+        """Show the store in a notebook: where it is, what it can do, and its first keys."""
+        html: str = load("anystore.notebook").store_html(self._backend)
+        return html
 
     @property
     def uri(self) -> str:
@@ -178,6 +194,8 @@ class Store:
         serialization_mode: Mode | None = None,
         model: Any = None,
         deserialization_func: Callable[[bytes], Any] | None = None,
+        columns: Sequence[str] | None = None,
+        filters: Any = None,
     ) -> Any:
         """Read a value.
 
@@ -187,6 +205,9 @@ class Store:
             serialization_mode: How the bytes become a value, instead of the store's mode.
             model: A type to validate the value against, or a frame class.
             deserialization_func: From bytes to a value, instead of a mode.
+            columns: Of a table, the columns to read, in this order; in Parquet, ``a.b`` is a field of a struct.
+            filters: Of a table, the rows to read: ``[("column", ">", 3), …]``, a list of such lists of which one has
+                to hold, or an expression of ``pyarrow.compute``. Of a remote file no more is read than they need.
 
         Returns:
             The value.
@@ -195,10 +216,13 @@ class Store:
             DoesNotExist: If there is none.
             CodecError: If the bytes are not of this serialisation.
             InvalidKey: If the key is none.
+            InvalidOption: If the value is no table, or has no such columns.
         """
-        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        codec = select_part(self._choose(serialization_mode, model, None, deserialization_func), columns, filters)
         parsed = parse_key(key)
         try:
+            if codec.partial:
+                return self._read_part(codec, parsed)
             data = self._backend.get(parsed)
         except DoesNotExist:
             if self._raises(raise_on_nonexist):
@@ -222,8 +246,9 @@ class Store:
 
         Args:
             key: The key.
-            value: The value.
-            serialization_mode: How the value becomes bytes, instead of the store's mode.
+            value: The value. A table may be a stream of record batches: one row group at a time is in memory.
+            serialization_mode: How the value becomes bytes, instead of the store's mode. With ``auto`` a table
+                becomes Parquet.
             model: A type to validate the value against.
             serialization_func: From the value to bytes or str, instead of a mode.
             ttl: Seconds, or a timedelta, for the value to live.
@@ -244,9 +269,24 @@ class Store:
             raise InvalidOption(f"put {key!r}: if_absent and if_version exclude each other; pass one")
         codec = self._choose(serialization_mode, model, serialization_func, None)
         parsed = parse_key(key)
+        codec = codec_of_value(codec, value)
         seconds = self._ttl if ttl is None else _seconds(ttl)
+        # some services write on a condition only what is given whole
+        if codec.in_parts and (codec.is_stream(value) or not (if_absent or if_version is not None)):
+            return self._put_parts(codec, parsed, value, create=if_absent, version=if_version, ttl=seconds)
         data = self._encode(codec, parsed, value)
         return self._backend.put(parsed, data, create=if_absent, version=if_version, ttl=seconds)
+
+    def _put_parts(
+        self, codec: Codec, key: Key, value: Any, *, create: bool, version: str | None, ttl: float | None
+    ) -> Entry:
+        def encode_to(write: Callable[[bytes], object]) -> None:
+            try:
+                codec.encode_to(value, write)
+            except CodecError as error:
+                raise CodecError(f"cannot write {key!r} to {self.uri}: {error}") from error
+
+        return put_parts(self._backend, key, encode_to, create=create, version=version, ttl=ttl)
 
     def pop(
         self,
@@ -312,8 +352,12 @@ class Store:
         serialization_mode: Mode | None = None,
         model: Any = None,
         deserialization_func: Callable[[bytes], Any] | None = None,
+        compression: Compression | None = None,
+        max_bytes: int | None = None,
+        columns: Sequence[str] | None = None,
+        filters: Any = None,
     ) -> Iterator[Any]:
-        r"""Read a value line by line, in bounded memory.
+        r"""Read a value line by line, and a table batch by batch, in bounded memory.
 
         Args:
             key: The key.
@@ -321,26 +365,42 @@ class Store:
             serialization_mode: How each line becomes a value. JSON and models leave out blank lines.
             model: A type to validate each line against.
             deserialization_func: From a line's bytes to a value.
+            compression: As for ``open``.
+            max_bytes: As for ``open``.
+            columns: Of a table, as for ``get``.
+            filters: Of a table, as for ``get``.
 
         Returns:
-            A value for each line; the line ends ``\n`` and ``\r\n`` are not part of it.
+            A value for each line; the line ends ``\n`` and ``\r\n`` are not part of it. Of a table (``parquet``,
+            ``arrow``, ``csv``, and Parquet with ``auto``) record batches, or frames of the model.
 
         Raises:
             DoesNotExist: If there is no value.
-            CodecError: If the serialisation has no lines, or a line is not of it.
+            CodecError: If the serialisation has no lines, a line is not of it, or the value cannot be unpacked.
+            InvalidOption: If the compression is unknown, or a table has no such columns.
             VersionMismatch: If the value is replaced meanwhile, and the backend cannot read on.
         """
-        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        codec = select_part(self._choose(serialization_mode, model, None, deserialization_func), columns, filters)
         parsed = parse_key(key)
-        if not codec.by_line:
+        if not codec.by_line and not codec.in_parts:
             raise CodecError(f"{key!r} in {self.uri}: {codec.name} has no lines; use get()")
+        form, most = find_format(compression, parsed), check_max_bytes(max_bytes)
+        where = f"{parsed!r} in {self.uri}"
         try:
+            if codec.in_parts:
+                reader = unpacked(self._backend.reader(parsed), form, most, where=where)
+                return read_parts(codec, reader, where=where)
             pieces = self._backend.read(parsed)
+            if codec.name == "auto" and form is None:
+                first = next(pieces, b"")
+                if first.startswith(PARQUET_MARK) and is_parquet(self._backend.reader(parsed)):
+                    return self.stream(parsed, serialization_mode="parquet", max_bytes=most)
+                pieces = chain([first], pieces)
         except DoesNotExist:
             if self._raises(raise_on_nonexist):
                 raise
             return iter(())
-        return self._decode_lines(codec, parsed, pieces)
+        return self._decode_lines(codec, parsed, read_pieces(pieces, form, most, where=where))
 
     def _decode_lines(self, codec: Codec, key: Key, pieces: Iterator[bytes]) -> Iterator[Any]:
         for line in iterate_lines(pieces):
@@ -407,7 +467,14 @@ class Store:
         self._backend.append(parsed, self._encode(_RAW, parsed, data))
 
     @overload
-    def open(self, key: str, mode: Literal["rb", "wb", "xb", "ab"] = "rb") -> IO[bytes]: ...
+    def open(
+        self,
+        key: str,
+        mode: Literal["rb", "wb", "xb", "ab"] = "rb",
+        *,
+        compression: Compression | None = None,
+        max_bytes: int | None = None,
+    ) -> IO[bytes]: ...
 
     @overload
     def open(
@@ -417,12 +484,32 @@ class Store:
         *,
         encoding: str | None = None,
         newline: str | None = None,
+        compression: Compression | None = None,
+        max_bytes: int | None = None,
     ) -> IO[str]: ...
 
     @overload
-    def open(self, key: str, mode: str, *, encoding: str | None = None, newline: str | None = None) -> IO[Any]: ...
+    def open(
+        self,
+        key: str,
+        mode: str,
+        *,
+        encoding: str | None = None,
+        newline: str | None = None,
+        compression: Compression | None = None,
+        max_bytes: int | None = None,
+    ) -> IO[Any]: ...
 
-    def open(self, key: str, mode: str = "rb", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
+    def open(
+        self,
+        key: str,
+        mode: str = "rb",
+        *,
+        encoding: str | None = None,
+        newline: str | None = None,
+        compression: Compression | None = None,
+        max_bytes: int | None = None,
+    ) -> IO[Any]:
         r"""Open a value as a file.
 
         Leaving a ``with`` block, or ``close``, commits what was written; an exception in the
@@ -434,6 +521,8 @@ class Store:
                 text without.
             encoding: Of text; UTF-8 if None.
             newline: As for the built-in ``open``; text that is written keeps its ``\n`` on every system.
+            compression: ``gz``, ``zst``, ``bz2``, ``xz``, ``lz4``, or ``infer`` to go by the end of the key.
+            max_bytes: The most bytes that reading may give, unpacked; for values that nobody vouches for.
 
         Returns:
             A file; seekable for reading where the backend has ranges.
@@ -441,26 +530,16 @@ class Store:
         Raises:
             DoesNotExist: If a value to be read is not there.
             AlreadyExists: If a value to be created is there.
-            InvalidOption: If the mode is none of these, or the encoding or newline unknown.
+            InvalidOption: If the mode is none of these, or the encoding, newline or compression unknown.
+            CodecError: If a value to be appended to is not compressed so. Reading raises it for one that is
+                damaged, cut short, or has more than ``max_bytes``.
             Unsupported: If the backend cannot do it.
         """
         parsed = parse_key(key)
-        action, is_text = _parse_mode(mode)
-        if not is_text and (encoding is not None or newline is not None):
-            raise InvalidOption(
-                f"open {key!r} with mode {mode!r}: bytes have no encoding or newline; use mode {action!r}"
-            )
-        encoding = _check_text(encoding or "utf-8", newline)
-        at_start = not is_text or action != "a" or not self._backend.exists(parsed)
-        file = open_value(self._backend, parsed, action, ttl=self._ttl)
-        opened: Any = file  # the classes of `io` are what `IO` describes, but do not derive from it
-        if is_text and isinstance(file, ValueWriter):
-            lines = "\n" if newline is None else newline
-            opened = TextWriter(file, encoding=encoding, newline=lines, at_start=at_start)
-        elif is_text:
-            opened = io.TextIOWrapper(opened, encoding=encoding, newline=newline)
-        file_object: IO[Any] = opened
-        return file_object
+        opening = parse_opening(
+            parsed, mode, encoding=encoding, newline=newline, compression=compression, max_bytes=max_bytes
+        )
+        return open_value(self._backend, parsed, opening, ttl=self._ttl)
 
     # -- moving --------------------------------------------------------------
 
@@ -543,9 +622,46 @@ class Store:
     def entries(
         self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None
     ) -> Iterator[Entry]:
-        """List what is known of each value, lazily; arguments as for ``iterate_keys``."""
-        selection = Selection(prefix, exclude_prefix, glob)
-        return (entry for entry in self._backend.scan(selection.folder) if selection.covers(entry.key))
+        """List what is known of each value, lazily; arguments as for ``iterate_keys``.
+
+        Returns:
+            An iterator of entries, which a notebook shows as a table.
+        """
+        return Entries(self._backend, Selection(prefix, exclude_prefix, glob))
+
+    def to_arrow(self, prefix: str | None = None, exclude_prefix: str | None = None, glob: str | None = None) -> Any:
+        """List what is known of each value as a table; arguments as for ``iterate_keys``.
+
+        Returns:
+            A ``pyarrow.Table`` with the columns of an entry: key, size, modified, version, mimetype, expires.
+
+        Raises:
+            MissingExtra: If pyarrow is not installed.
+        """
+        return load("anystore.entry_tables").entries_to_arrow(self.entries(prefix, exclude_prefix, glob))
+
+    def usage(self, prefix: str | None = None, *, depth: int = 1) -> Usage:
+        """Add up where the bytes are; every key is listed, and no value is read.
+
+        Args:
+            prefix: A folder to look at.
+            depth: How many levels of folders are told apart.
+
+        Returns:
+            An :class:`anystore.usage.Usage`: rows, and bars where it is printed or shown in a notebook.
+
+        Raises:
+            InvalidOption: If ``depth`` is no number of levels.
+
+        Example:
+            >>> store = get_store("memory://bytes")
+            >>> entry = store.put("reports/may", "fine")
+            >>> print(store.usage())
+            memory://bytes: 4 B in 1 value
+            reports/  ████████████████████████       4 B  1 value
+        """
+        folder = parse_prefix(prefix)
+        return measure_usage(self.entries(folder), uri=self.uri, prefix=folder, depth=depth)
 
     def iterate_values(
         self,
@@ -556,6 +672,8 @@ class Store:
         serialization_mode: Mode | None = None,
         model: Any = None,
         deserialization_func: Callable[[bytes], Any] | None = None,
+        columns: Sequence[str] | None = None,
+        filters: Any = None,
     ) -> Iterator[Any]:
         """Read the values of many keys, lazily; one that vanishes meanwhile is left out.
 
@@ -566,11 +684,13 @@ class Store:
             serialization_mode: As for ``get``.
             model: As for ``get``.
             deserialization_func: As for ``get``.
+            columns: As for ``get``.
+            filters: As for ``get``.
 
         Returns:
             The values.
         """
-        codec = self._choose(serialization_mode, model, None, deserialization_func)
+        codec = select_part(self._choose(serialization_mode, model, None, deserialization_func), columns, filters)
         keys = self.iterate_keys(prefix, exclude_prefix, glob)
         return (value for _, value in self._read_many(codec, (Key(key) for key in keys)))
 
@@ -586,6 +706,14 @@ class Store:
         return self._read_many(self._codec, map(parse_key, _several(keys)))
 
     def _read_many(self, codec: Codec, keys: Iterable[Key]) -> Iterator[tuple[str, Any]]:
+        if codec.partial:
+            for parsed in keys:
+                try:
+                    part = self._read_part(codec, parsed)
+                except DoesNotExist:
+                    continue
+                yield parsed, part
+            return
         for key, data in self._backend.get_many(keys):
             if data is not None:
                 yield key, self._decode(codec, key, data)
@@ -597,7 +725,7 @@ class Store:
             items: A mapping, or pairs of key and value, which are taken one after the other.
         """
         pairs = items.items() if isinstance(items, Mapping) else items
-        encoded = ((parsed := parse_key(key), self._encode(self._codec, parsed, value)) for key, value in pairs)
+        encoded = ((parsed := parse_key(key), self._encode_any(parsed, value)) for key, value in pairs)
         self._backend.put_many(encoded, ttl=self._ttl)
 
     def delete_many(self, keys: Iterable[str]) -> None:
@@ -663,10 +791,42 @@ class Store:
             raise_on_nonexist=self._raises(raise_on_nonexist),
         )
 
-    def local_path(self, key: str) -> AbstractContextManager[Path]:
-        """Give a value as a local file for the length of a ``with`` block; see :mod:`anystore.virtual`."""
+    @property
+    def aio(self) -> AsyncStore:
+        """The same store for ``await``; see :mod:`anystore.aio`."""
+        return AsyncStore(self)
+
+    @property
+    def fs(self) -> Any:
+        """The store as one of fsspec's filesystems; see :class:`anystore.filesystem.StoreFileSystem`.
+
+        Example:
+            >>> store = get_store("memory://reports")
+            >>> store.fs.pipe("2024/may.txt", b"fine")
+            >>> store.fs.find("2024")
+            ['2024/may.txt']
+        """
+        if self._fs is None:
+            self._fs = load("anystore.filesystem").StoreFileSystem(store=self)
+        return self._fs
+
+    def local_path(
+        self, key: str, *, cache_dir: str | os.PathLike[str] | None = None, cache_size: int | None = None
+    ) -> AbstractContextManager[Path]:
+        """Give a value as a local file for the length of a ``with`` block; see :func:`anystore.virtual.local_path`.
+
+        Args:
+            key: The key.
+            cache_dir: A folder that keeps copies of remote values for the next time.
+            cache_size: The most bytes to keep there.
+
+        Returns:
+            A context manager that gives the path.
+        """
         virtual: ModuleType = load("anystore.virtual")
-        context: AbstractContextManager[Path] = virtual.local_path(key, self)
+        context: AbstractContextManager[Path] = virtual.local_path(
+            key, self, cache_dir=cache_dir, cache_size=cache_size
+        )
         return context
 
     def lock(self, name: str, *, ttl: Ttl = 30) -> Any:
@@ -737,6 +897,12 @@ class Store:
         except CodecError as error:
             raise CodecError(f"cannot write {key!r} to {self.uri}: {error}") from error
 
+    def _encode_any(self, key: Key, value: Any) -> bytes:
+        return self._encode(codec_of_value(self._codec, value), key, value)
+
+    def _read_part(self, codec: Codec, key: Key) -> Any:
+        return read_part(codec, self._backend.reader(key), where=f"{key!r} in {self.uri}")
+
     def _decode(self, codec: Codec, key: str, data: bytes) -> Any:
         try:
             return codec.decode(data)
@@ -762,27 +928,3 @@ def _seconds(ttl: Ttl | None) -> float | None:
             "to delete a value use delete()"
         )
     return float(seconds)
-
-
-def _check_text(encoding: str, newline: str | None) -> str:
-    """Refuse what text cannot be written or read in, before anything is opened."""
-    try:
-        "".encode(encoding)  # unlike a lookup, this refuses what is no encoding of text
-    except (LookupError, ValueError, TypeError) as error:
-        raise InvalidOption(
-            f"encoding {encoding!r} is unknown; use 'utf-8', 'latin-1' or another of Python's"
-        ) from error
-    if newline not in (None, "", "\n", "\r", "\r\n"):
-        raise InvalidOption(f"newline {newline!r} is unknown; use None, '', '\\n', '\\r' or '\\r\\n'")
-    return encoding
-
-
-def _parse_mode(mode: str) -> tuple[str, bool]:
-    """Take the mode of ``open`` apart: what to do, and whether it is text."""
-    letters = "".join(sorted(str(mode)))
-    action = letters.replace("b", "", 1).replace("t", "", 1)
-    if action not in ("r", "w", "x", "a") or ("b" in letters and "t" in letters):
-        raise InvalidOption(
-            f"mode {mode!r} is unknown; use 'r', 'w', 'x' or 'a' for text, with 'b' for bytes; '+' is not to be had"
-        )
-    return action, "b" not in letters

@@ -41,6 +41,7 @@ class ValueReader(io.RawIOBase):
         self._position = 0
         self._pieces: Iterator[bytes] | None = None
         self._rest = memoryview(b"")
+        self._window: int | None = None  # after a seek, how much is asked for at once; None for all the rest
 
     @property
     def name(self) -> str:
@@ -76,20 +77,38 @@ class ValueReader(io.RawIOBase):
         if start + offset != self._position:
             self._forget_pieces()
             self._position = start + offset
+            self._window = 0
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with what comes next; 0 at the end."""
         target = memoryview(buffer).cast("B")
         if not self._rest:
-            if self._pieces is None:
-                self._pieces = self._reader.read(self._position)
-            self._rest = memoryview(next(self._pieces, b""))
+            self._rest = memoryview(self._next_piece(len(target)))
         size = min(len(target), len(self._rest))
         target[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         self._position += size
         return size
+
+    def _next_piece(self, wanted: int) -> bytes:
+        if self._pieces is None:
+            self._pieces = self._reader.read(self._position, self._stop(wanted))
+        piece = next(self._pieces, b"")
+        if not piece and self._window is not None and self._position < (self._reader.entry.size or 0):
+            self._pieces = self._reader.read(self._position, self._stop(wanted))
+            piece = next(self._pieces, b"")
+        return piece
+
+    def _stop(self, wanted: int) -> int | None:
+        """Say where to stop: whoever jumps about wants little each time, whoever reads on wants the rest."""
+        if self._window is None:
+            return None
+        self._window = max(wanted, 2 * self._window)
+        if self._window > _PART_BYTES:
+            self._window = None
+            return None
+        return self._position + self._window
 
     def close(self) -> None:
         """Let the version go."""
@@ -187,14 +206,16 @@ class ValueWriter(io.BufferedIOBase):
 class TextWriter(io.TextIOWrapper):
     """A text being written over a :class:`ValueWriter`."""
 
-    def __init__(self, file: ValueWriter, *, encoding: str, newline: str, at_start: bool) -> None:
+    def __init__(
+        self, file: ValueWriter, *, encoding: str, newline: str, at_start: bool, errors: str | None = None
+    ) -> None:
         """Wrap the binary file; ``at_start`` tells whether it is the value's first byte that is written next."""
         self._file = file
         mark, encoding = _MARKED.get(codecs.lookup(encoding).name, (b"", encoding))
         if at_start and mark:
             file.write(mark)
         buffer: Any = file  # it has no `name`, which the type of the argument asks for
-        super().__init__(buffer, encoding=encoding, newline=newline, write_through=True)
+        super().__init__(buffer, encoding=encoding, errors=errors, newline=newline, write_through=True)
 
     def __enter__(self) -> Self:
         """Enter a block that commits or aborts."""
@@ -285,31 +306,3 @@ def iterate_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
             begun = [line]
     if last := b"".join(begun):
         yield last
-
-
-def open_value(backend: Backend, key: Key, mode: str, *, ttl: float | None) -> io.BufferedReader | ValueWriter:
-    """Open a value as a binary file.
-
-    Args:
-        backend: Where it is.
-        key: The key.
-        mode: One of ``r``, ``w``, ``x`` and ``a``.
-        ttl: Seconds for a value that is written to live.
-
-    Returns:
-        The file.
-
-    Raises:
-        DoesNotExist: If a value to be read is not there.
-        AlreadyExists: If a value to be created is there.
-    """
-    if mode == "r":
-        return io.BufferedReader(ValueReader(backend.reader(key)), buffer_size=CHUNK_BYTES // 4)
-    if mode == "a":
-        backend.require_append(key)
-        return ValueWriter(AppendWriter(backend, key))
-    writer = backend.writer(key, create=mode == "x", ttl=ttl)
-    if mode == "x" and backend.exists(key):
-        writer.abort()
-        raise backend.taken(key)
-    return ValueWriter(writer)

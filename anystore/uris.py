@@ -94,7 +94,7 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
         Its parts.
 
     Raises:
-        InvalidUri: If it is empty, no text, holds NUL, or has a port that is no number.
+        InvalidUri: If it is empty, no text, holds NUL, names an option twice, or has a port that is no number.
 
     Example:
         >>> parse_uri("redis://me:hunter2@host:6379/0").masked
@@ -117,6 +117,10 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
     name, colon, password = userinfo.partition(":")
     if "\0" in uri:
         raise InvalidUri(f"a {scheme}:// URI holds a NUL character; remove it")
+    options = parse_qsl(query, keep_blank_values=True)
+    twice = sorted({option for option, _ in options if sum(option == other for other, _ in options) > 1})
+    if twice and scheme not in ("http", "https"):  # whose servers read it, by rules of their own
+        raise InvalidUri(f"a {scheme}:// URI names the option {twice[0]!r} more than once; name it once")
     return StoreUri(
         scheme=scheme,
         username=unquote(name) if at else None,
@@ -124,7 +128,7 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
         host=host,
         port=port,
         path=slash + path,
-        query=dict(parse_qsl(query, keep_blank_values=True)),
+        query=dict(options),
         text=uri,
     )
 

@@ -1,6 +1,6 @@
 """Assets whose documents come from a remote listing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dagster import (
@@ -20,6 +20,7 @@ from dagster import (
 )
 
 from anystore import CrawlReport, InvalidOption, Store, crawl
+from anystore.crawling import Verify
 from anystore.uris import parse_uri
 from anystore_dagster.resource import AnystoreResource
 
@@ -35,10 +36,14 @@ def crawl_asset(
     *,
     source: StoreLike,
     target: StoreLike,
-    prefix: str | None = None,
-    exclude_prefix: str | None = None,
     glob: str | None = None,
-    workers: int = 8,
+    exclude: str | Collection[str] = (),
+    max_entries: int | None = None,
+    max_bytes: int | None = None,
+    robots: bool = True,
+    concurrency: int | None = None,
+    verify: Verify = "fast",
+    prune: bool = False,
     fail_on_error: bool = False,
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
@@ -61,10 +66,14 @@ def crawl_asset(
         name: Name of the asset.
         source: The store to list, such as ``https://host/files/``.
         target: The store to fill.
-        prefix: A folder of the listing to fetch.
-        exclude_prefix: A folder to leave out.
-        glob: A pattern for the keys relative to the prefix, such as ``**/*.pdf``.
-        workers: How many documents are fetched at the same time.
+        glob: A pattern for the keys to fetch, such as ``**/*.pdf``.
+        exclude: A pattern, or several, for keys to leave out.
+        max_entries: The most documents to look at.
+        max_bytes: About how many bytes to fetch at most.
+        robots: Whether ``robots.txt`` is obeyed.
+        concurrency: The most requests at a time for one host.
+        verify: ``fast``, ``full`` or ``audit``: how far to trust what is there; see :func:`anystore.crawl`.
+        prune: Whether the values of documents that vanished from the listing are deleted.
         fail_on_error: Whether one document that fails makes the asset fail, after all others were fetched.
         key_prefix: Folders of the asset's key.
         group_name: The group it is shown in.
@@ -108,10 +117,14 @@ def crawl_asset(
         report = crawl(
             _open(source),
             _open(target),
-            prefix=prefix,
-            exclude_prefix=exclude_prefix,
             glob=glob,
-            workers=workers,
+            exclude=exclude,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            robots=robots,
+            concurrency=concurrency,
+            verify=verify,
+            prune=prune,
         )
         _log(context, report)
         metadata = _report_metadata(report)

@@ -261,6 +261,7 @@ def apache() -> Iterator[RemoteServer]:
             MaxSpareThreads 64
             KeepAlive On
             MaxKeepAliveRequests 0
+            LimitRequestBody 0
             DavLockDB {home}/lock
             <Directory {root}>
                 Dav On

@@ -103,14 +103,18 @@ class HttpBackend(Backend):
         url: URL of the folder where keys begin, without name and password; a query is kept.
         client: Fetches; holds the credentials.
         max_depth: How many folders deep a listing goes.
+
+    Attributes:
+        url: As given; it may hold secrets.
+        client: As given.
     """
 
     features = Feature.LIST
 
     def __init__(self, url: str, *, client: Client, max_depth: int = MAX_DEPTH) -> None:
         self.uri = masked_url(url)
-        self._url = url
-        self._client = client
+        self.url = url
+        self.client = client
         self._max_depth = max_depth
 
     def __repr__(self) -> str:
@@ -145,19 +149,37 @@ class HttpBackend(Backend):
         return entry_of(key, answer)
 
     def locate(self, key: Key) -> str:
-        return masked_url(join_url(self._url, key))
+        return masked_url(join_url(self.url, key))
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         if after is not None:
             self._refuse(Feature.SORTED, f"list from {after!r} on", instead="list all keys, and pass over the first")
         return self._scan(prefix)
 
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        if is_private(prefix):
+            return
+        foreign: list[str] = []
+        try:
+            # At this depth the walk names the folders that it does not go into.
+            for one in walk(self.client, self.url, prefix=prefix, max_depth=prefix.count("/")):
+                if isinstance(one, ListedFile):
+                    yield Entry(one.key, one.size, one.modified)
+                elif one.foreign:
+                    foreign.append(one.key)
+                else:
+                    yield one.key
+        except DoesNotExist as error:
+            if not prefix:
+                raise self._nothing() from error
+        self._warn(foreign)
+
     def _scan(self, prefix: str) -> Iterator[Entry]:
         if is_private(prefix):
             return
         foreign: list[str] = []
         failed: list[Problem] = []
-        found = walk(self._client, self._url, prefix=prefix, max_depth=self._max_depth)
+        found = walk(self.client, self.url, prefix=prefix, max_depth=self._max_depth)
         try:
             for one in found:
                 if isinstance(one, ListedFile):
@@ -168,23 +190,29 @@ class HttpBackend(Backend):
                     failed.append(one)
         except DoesNotExist as error:
             if not prefix:
-                raise BackendError(
-                    f"there is nothing to list at {self.uri}: the server does not know the URL; check its spelling"
-                ) from error
-        if foreign:
-            warnings.warn(
-                f"{self.uri} lists {len(foreign):,} names that cannot be keys; the first is {foreign[0]!a}",
-                ForeignNameWarning,
-                stacklevel=2,
-            )
+                raise self._nothing() from error
+        self._warn(foreign)
         if failed:  # said last, so that whoever lists gets all there is
             raise BackendError(
                 f"the listing of {self.uri} is incomplete: {len(failed):,} of its folders cannot be read, "
                 f"the first is {failed[0].key!r}: {failed[0].error}"
             ) from failed[0].error
 
+    def _nothing(self) -> BackendError:
+        return BackendError(
+            f"there is nothing to list at {self.uri}: the server does not know the URL; check its spelling"
+        )
+
+    def _warn(self, foreign: list[str]) -> None:
+        if foreign:
+            warnings.warn(
+                f"{self.uri} lists {len(foreign):,} names that cannot be keys; the first is {foreign[0]!a}",
+                ForeignNameWarning,
+                stacklevel=3,
+            )
+
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     # -- for the reader ------------------------------------------------------
 
@@ -204,9 +232,9 @@ class HttpBackend(Backend):
             DoesNotExist: If there is none, or the key names a folder.
         """
         try:
-            return self._client.request(
+            return self.client.request(
                 method,
-                join_url(self._url, key),
+                join_url(self.url, key),
                 headers=headers,
                 start=start,
                 stop=stop,

@@ -1,10 +1,11 @@
 """``memory://NAME``: a dict in this process; the reference all others are compared with."""
 
+import heapq
 import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -36,7 +37,7 @@ class _Space:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.values: dict[str, _Value] = {}
-        self.expiring = 0  # how many values were ever stored with an expiry since the last purge
+        self._expiries: list[tuple[float, str]] = []  # a heap; of a value that was replaced it holds the old one, too
         self._ordered: list[str] | None = []
 
     def page(self, prefix: str, after: str) -> list[str]:
@@ -53,7 +54,11 @@ class _Space:
         if key not in self.values:
             self._ordered = None
         self.values[key] = value
-        self.expiring += value.expires is not None
+        if value.expires is not None:
+            heapq.heappush(self._expiries, (value.expires, key))
+            if len(self._expiries) > 2 * len(self.values) + _LISTING_PAGE:
+                self._expiries = [(one.expires, name) for name, one in self.values.items() if one.expires is not None]
+                heapq.heapify(self._expiries)
 
     def drop(self, key: str) -> None:
         if self.values.pop(key, None) is not None:
@@ -61,12 +66,11 @@ class _Space:
 
     def purge(self, now: float) -> None:
         """Drop what has expired, so that values nobody asks for do not pile up."""
-        if self.expiring:
-            for key in [
-                key for key, value in self.values.items() if value.expires is not None and value.expires <= now
-            ]:
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = heapq.heappop(self._expiries)
+            value = self.values.get(key)
+            if value is not None and value.expires is not None and value.expires <= now:
                 self.drop(key)
-            self.expiring = sum(value.expires is not None for value in self.values.values())
 
 
 _SPACES: dict[str, _Space] = {}
@@ -206,6 +210,10 @@ class MemoryBackend(Backend):
             value = self._find(source)
             fresh = replace(value, modified=self._clock(), version=f"{_PROCESS}-{next(_VERSIONS)}")
             self._space.store(target, fresh)
+
+    def extent(self) -> tuple[Hashable, str]:
+        """Name the dict."""
+        return ("memory", self._name), ""
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         """Walk the sorted keys, a page at a time."""

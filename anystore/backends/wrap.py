@@ -1,6 +1,6 @@
 """Views of another backend: one that only reads, and one of a single folder."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NoReturn
 
 from anystore.backend import Backend, Entry, Feature, Reader, Writer
@@ -31,6 +31,11 @@ class ReadonlyBackend(Backend):
         return f"<ReadonlyBackend {self.uri}>"
 
     @property
+    def inner(self) -> Backend:
+        """The backend that is read."""
+        return self._inner
+
+    @property
     def features(self) -> Feature:
         """What the inner backend can do without changing a value."""
         return self._inner.features & ~_CHANGES
@@ -47,6 +52,9 @@ class ReadonlyBackend(Backend):
     def stat(self, key: Key) -> Entry:
         return self._inner.stat(key)
 
+    def local_file(self, key: Key) -> str | None:
+        return self._inner.local_file(key)
+
     def exists(self, key: Key) -> bool:
         return self._inner.exists(key)
 
@@ -56,8 +64,14 @@ class ReadonlyBackend(Backend):
     def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
         return self._inner.keys(prefix, after)
 
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        return self._inner.children(prefix)
+
     def get_many(self, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
         return self._inner.get_many(keys)
+
+    def extent(self) -> tuple[Hashable, str]:
+        return self._inner.extent()
 
     def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         self._deny(f"write {key!r}")
@@ -92,6 +106,9 @@ class ReadonlyBackend(Backend):
         self._deny(f"take {key!r}")
 
     def copy(self, source: Key, target: Key) -> None:
+        self._deny(f"write {target!r}")
+
+    def copy_from(self, other: Backend, source: Key, target: Key) -> bool:
         self._deny(f"write {target!r}")
 
     def close(self) -> None:
@@ -141,6 +158,16 @@ class PrefixBackend(Backend):
         return f"<PrefixBackend {self.uri}>"
 
     @property
+    def inner(self) -> Backend:
+        """The backend that holds the folder."""
+        return self._inner
+
+    @property
+    def prefix(self) -> str:
+        """The folder, ending in ``/``."""
+        return self._prefix
+
+    @property
     def features(self) -> Feature:
         """What the inner backend can do."""
         return self._inner.features
@@ -157,6 +184,9 @@ class PrefixBackend(Backend):
     def stat(self, key: Key) -> Entry:
         return _renamed(self._inner.stat(join_key(self._prefix, key)), key)
 
+    def local_file(self, key: Key) -> str | None:
+        return self._inner.local_file(join_key(self._prefix, key))
+
     def exists(self, key: Key) -> bool:
         return self._inner.exists(join_key(self._prefix, key))
 
@@ -169,6 +199,13 @@ class PrefixBackend(Backend):
         whole = self._inner.keys(self._prefix + prefix, self._whole_after(after))
         length = len(self._prefix)
         return (key[length:] for key in whole if not _is_ours(key[length:]))
+
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        length = len(self._prefix)
+        for child in self._inner.children(self._prefix + prefix):
+            key = child[length:] if isinstance(child, str) else child.key[length:]
+            if not _is_ours(key):
+                yield key if isinstance(child, str) else _renamed(child, key)
 
     def get_many(self, keys: Iterable[Key]) -> Iterator[tuple[str, bytes | None]]:
         found = self._inner.get_many(join_key(self._prefix, key) for key in keys)
@@ -211,6 +248,13 @@ class PrefixBackend(Backend):
     def copy(self, source: Key, target: Key) -> None:
         self._inner.copy(join_key(self._prefix, source), join_key(self._prefix, target))
 
+    def copy_from(self, other: Backend, source: Key, target: Key) -> bool:
+        return self._inner.copy_from(other, source, join_key(self._prefix, target))
+
+    def extent(self) -> tuple[Hashable, str]:
+        medium, folder = self._inner.extent()
+        return medium, folder + self._prefix
+
     def close(self) -> None:
         self._inner.close()
 
@@ -223,6 +267,15 @@ class PrefixBackend(Backend):
             return whole[len(self._prefix) :]
         folder = f"{PRIVATE_FOLDER}/"
         return folder + whole[len(folder) + len(self._prefix) :]
+
+
+def unwrap(backend: Backend) -> tuple[Backend, str]:
+    """Give the backend behind all views of it, and the folder that they show: ``""`` or ending in ``/``."""
+    folder = ""
+    while isinstance(backend, (PrefixBackend, ReadonlyBackend)):
+        folder = backend.prefix + folder if isinstance(backend, PrefixBackend) else folder
+        backend = backend.inner
+    return backend, folder
 
 
 class _PrefixReader(Reader):

@@ -52,6 +52,28 @@ class Listing(Ground):
         assert sorted(backend.keys()) == sorted(TREE)
 
     @needs(Feature.LIST)
+    def test_children_are_the_values_and_folders_of_one_folder(self, backend: Backend) -> None:
+        self._place_all(backend, TREE)
+        for prefix in ("", "a/", "a/b/", "z/", "no/such/"):
+            expected = {
+                prefix + folder + slash
+                for name in TREE
+                if name.startswith(prefix)
+                for folder, slash, _ in [name[len(prefix) :].partition("/")]
+            }
+            children = list(backend.children(prefix))
+            names = [child if isinstance(child, str) else child.key for child in children]
+            assert sorted(names) == sorted(expected)
+            assert {child.key: child for child in children if not isinstance(child, str)} == {
+                entry.key: entry for entry in backend.scan(prefix) if "/" not in entry.key[len(prefix) :]
+            }
+
+    @needs(Feature.LIST)
+    def test_children_hide_what_is_ours(self, backend: Backend) -> None:
+        self._place_all(backend, ["a", "b/c"])
+        assert list(backend.children(".anystore/")) == []
+
+    @needs(Feature.LIST)
     def test_entries_say_what_stat_says(self, backend: Backend) -> None:
         self._place_all(backend, TREE)
         for entry in backend.scan():

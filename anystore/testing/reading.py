@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,17 @@ class Reading(Ground):
             with pytest.raises(DoesNotExist):
                 read(backend, parse_key(key))
         assert backend.get(KEY) == b"x"
+
+    @pytest.mark.parametrize("data", [b"", PATTERN], ids=len)
+    def test_a_local_file_is_the_value_and_nothing_else(self, backend: Backend, data: bytes) -> None:
+        self.place(backend, KEY, data)
+        path = backend.local_file(KEY)
+        if path is not None:
+            assert Path(path).read_bytes() == data
+            with pytest.raises(DoesNotExist):
+                backend.local_file(parse_key("folder/other"))
+            with pytest.raises(DoesNotExist):
+                backend.local_file(parse_key("folder"))
 
     def test_error_survives_pickling(self, backend: Backend) -> None:
         with pytest.raises(DoesNotExist) as caught:

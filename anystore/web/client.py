@@ -13,15 +13,17 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from anystore.errors import BackendError, DoesNotExist, InvalidOption, VersionMismatch
+from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidOption, VersionMismatch
 from anystore.uris import collect_secrets, mask_text, parse_uri
+from anystore.web.addresses import AddressGuard
 from anystore.web.headers import Headers, parse_content_range, parse_length, parse_retry_after, strong_etag
 from anystore.web.transfer import Call, Lines, Transfer, TransferError
 from anystore.web.urls import is_folder_of, keeps_secrets, masked_url, redirect_target, wire_url
 
 _BUSY = frozenset({429, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LONGEST_WAIT = 120.0
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+LONGEST_WAIT = 120.0
+"""Seconds; a server that asks for more is not waited for."""
 _BYTES_A_TRY = 1 << 20  # a long body may break more often, but has to get on
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -46,6 +48,7 @@ class Client:
         max_redirects: How many redirects are followed.
         user_agent: How the client names itself.
         ca_file: Certificates to trust in place of the system's.
+        guard: Says which addresses may be connected to; None for all of them.
 
     Raises:
         InvalidOption: If an option is not what it should be.
@@ -61,6 +64,7 @@ class Client:
     max_redirects: int = 10
     user_agent: str = ""
     ca_file: str | None = None
+    guard: AddressGuard | None = None
     _lines: Lines = field(default_factory=Lines, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -121,22 +125,61 @@ class Client:
 
     def open_transfer(self, method: str, url: str, headers: Mapping[str, str], *, trusted: bool) -> Transfer:
         """Send one request, once; secrets go along only if the server is trusted with them."""
-        parts = parse_uri(url)
-        in_url = parts.username is not None
-        lines = {"User-Agent": self.user_agent or _own_name(), **(self.headers if trusted else {}), **headers}
-        return Transfer(
-            self._lines,
-            Call(
-                method=method,
-                url=wire_url(url),
-                headers=[f"{name}: {value}" for name, value in lines.items()],
-                username=(parts.username if in_url else self.username) if trusted else None,
-                password=(parts.password if in_url else self.password) if trusted else None,
-                connect_timeout=self.connect_timeout,
-                stall_timeout=self.timeout,
-                ca_file=self.ca_file,
-            ),
+        return Transfer(self._lines, self.call(method, url, headers, trusted=trusted))
+
+    def call(self, method: str, url: str, headers: Mapping[str, str], *, trusted: bool) -> Call:
+        """Say what goes over the wire for a request; secrets only if the server is trusted with them."""
+        parts = parse_uri(url) if "@" in url else None  # this is asked for each document of a crawl
+        named = parts is not None and parts.username is not None
+        username, password = (parts.username, parts.password) if parts and named else (self.username, self.password)
+        lines = {"User-Agent": self.user_agent or own_name(), **(self.headers if trusted else {}), **headers}
+        return Call(
+            method=method,
+            url=wire_url(url),
+            headers=[f"{name}: {value}" for name, value in lines.items()],
+            username=username if trusted else None,
+            password=password if trusted else None,
+            connect_timeout=self.connect_timeout,
+            stall_timeout=self.timeout,
+            ca_file=self.ca_file,
+            guard=self.guard,
         )
+
+    def refusal(self, status: int, headers: Headers, *, method: str, url: str) -> "Refusal | None":
+        """Say what is wrong with a status.
+
+        Args:
+            status: The status.
+            headers: The headers beside it.
+            method: The method of the request.
+            url: Who answered.
+
+        Returns:
+            The error and whether a repetition can help; None for the statuses of success.
+        """
+        if 200 <= status < 300:  # noqa: PLR2004 - the statuses of success
+            return None
+        if status in (404, 410):
+            return Refusal(DoesNotExist(f"there is nothing at {masked_url(url)} (status {status})"))
+        if status in (401, 403, 407):
+            reason = (
+                "the server does not accept the username, password or headers"
+                if self.knows_secrets
+                else "the server wants a login"
+            )
+            what = (
+                f"was refused with status {status}: {reason}; set username and password (or headers) in backend_config"
+            )
+            return Refusal(self.failed(what, method=method, url=url))
+        if status in _BUSY:
+            wait = parse_retry_after(headers.get("retry-after"), now=datetime.now(UTC))
+            what = f"was answered with status {status}, also when repeated; try again later"
+            return Refusal(self.failed(what, method=method, url=url), busy=True, wait=wait)
+        return Refusal(self.failed(f"was answered with status {status}", method=method, url=url))
+
+    def failed(self, what: str, *, method: str, url: str) -> BackendError:
+        """Make the error for an answer that is of no use."""
+        return BackendError(self.hide(f"{method} {masked_url(url)} {what}"))
 
     @property
     def knows_secrets(self) -> bool:
@@ -146,7 +189,7 @@ class Client:
     def delay(self, failures: int) -> float:
         """Say how many seconds to wait after so many failures in a row."""
         spread = random.uniform(0.5, 1.5)  # noqa: S311 - so that many clients do not come back together
-        return float(min(self.backoff * 2 ** (failures - 1), _LONGEST_WAIT / 4) * spread)
+        return float(min(self.backoff * 2 ** (failures - 1), LONGEST_WAIT / 4) * spread)
 
     def hide(self, text: str) -> str:
         """Replace this client's secrets in a text by ``***``."""
@@ -154,8 +197,24 @@ class Client:
         return mask_text(text, {secret for secret in secrets if secret})
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is wrong with an answer.
+
+    Attributes:
+        error: What to raise.
+        busy: Whether the same request may well work a moment later.
+        wait: Seconds that the server asks to wait, or None.
+    """
+
+    error: AnystoreError
+    busy: bool = False
+    wait: float | None = None
+
+
 @cache
-def _own_name() -> str:
+def own_name() -> str:
+    """Give the name that a client has unless it is told another one."""
     try:
         return f"anystore/{version('anystore-dagster')}"
     except PackageNotFoundError:  # run from a folder, without having been installed
@@ -193,13 +252,13 @@ class _Asked:
             except _Again as again:
                 failures += 1
                 wait = self.client.delay(failures) if again.wait is None else again.wait
-                if failures > self.client.retries or wait > _LONGEST_WAIT:
+                if failures > self.client.retries or wait > LONGEST_WAIT:
                     raise again.error from again.__cause__
                 time.sleep(wait)
 
     def failed(self, what: str, *, url: str) -> BackendError:
         """Make the error for an answer that is of no use."""
-        return BackendError(self.client.hide(f"{self.method} {masked_url(url)} {what}"))
+        return self.client.failed(what, method=self.method, url=url)
 
     def _follow(self) -> tuple[Transfer, str]:
         url, trusted = self.url, True
@@ -215,7 +274,7 @@ class _Asked:
                     raise _Again(failure) from error
                 raise failure from error
             location = transfer.headers.get("location")
-            if transfer.status not in _REDIRECTS or location is None:
+            if transfer.status not in REDIRECTS or location is None:
                 self._judge(transfer, url)
                 return transfer, url
             transfer.drain()
@@ -228,27 +287,15 @@ class _Asked:
 
     def _judge(self, transfer: Transfer, url: str) -> None:
         """Raise for a status that is neither success nor allowed."""
-        status = transfer.status
-        if 200 <= status < 300 or status in self.allow:  # noqa: PLR2004 - the statuses of success
+        if transfer.status in self.allow:
+            return
+        refusal = self.client.refusal(transfer.status, transfer.headers, method=self.method, url=url)
+        if refusal is None:
             return
         transfer.drain()
-        if status in (404, 410):
-            raise DoesNotExist(f"there is nothing at {masked_url(url)} (status {status})")
-        if status in (401, 403, 407):
-            reason = (
-                "the server does not accept the username, password or headers"
-                if self.client.knows_secrets
-                else "the server wants a login"
-            )
-            raise self.failed(
-                f"was refused with status {status}: {reason}; set username and password (or headers) in backend_config",
-                url=url,
-            )
-        if status in _BUSY:
-            wait = parse_retry_after(transfer.headers.get("retry-after"), now=datetime.now(UTC))
-            busy = self.failed(f"was answered with status {status}, also when repeated; try again later", url=url)
-            raise _Again(busy, wait)
-        raise self.failed(f"was answered with status {status}", url=url)
+        if isinstance(refusal.error, BackendError) and refusal.busy:
+            raise _Again(refusal.error, refusal.wait)
+        raise refusal.error
 
     def extent(self, transfer: Transfer) -> tuple[int, int | None]:
         """Give the position in the value of the first byte of the body, and the length of the value."""

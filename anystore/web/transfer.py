@@ -5,6 +5,7 @@ between requests. A transfer holds a line while it runs; nobody else touches it 
 """
 
 import os
+import socket
 import ssl
 import threading
 import time
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import pycurl
 
+from anystore.web.addresses import AddressGuard
 from anystore.web.headers import parse_head
 
 PIECE_BYTES = 256 * 1024
@@ -67,6 +70,7 @@ class Call:
         connect_timeout: Seconds until the connection must stand.
         stall_timeout: Seconds after which a silent server is given up.
         ca_file: Certificates to trust in place of the system's.
+        guard: Says which addresses may be connected to; None for all of them.
     """
 
     method: str
@@ -77,6 +81,7 @@ class Call:
     connect_timeout: float
     stall_timeout: float
     ca_file: str | None = None
+    guard: AddressGuard | None = None
 
 
 class _Line:
@@ -188,9 +193,12 @@ class Transfer:
         self._call = call
         self._sink = _Sink()
         self._failure: TransferError | None = None
+        self._opener: SocketOpener | None = None
         self._line: _Line | None = lines.take()
         try:
-            _prepare(self._line.easy, call, self._sink)
+            self._opener = prepare(self._line.easy, call)
+            self._line.easy.setopt(pycurl.HEADERFUNCTION, self._sink.take_header)
+            self._line.easy.setopt(pycurl.WRITEFUNCTION, self._sink.take_body)
             self._line.multi.add_handle(self._line.easy)
             self._await_head()
         except pycurl.error as error:
@@ -277,10 +285,9 @@ class Transfer:
         """Look whether the transfer is over, and whether it went well."""
         _, done, failed = line.multi.info_read()
         for _, code, message in failed:
-            text = message or pycurl.easy_strerror(code)
-            if code == pycurl.E_WRITE_ERROR and len(self._sink.head) > _MAX_HEAD_BYTES:
-                text = f"the headers of the answer are longer than {_MAX_HEAD_BYTES:,} bytes"
-            self._failure = TransferError(text, transient=code in _TRANSIENT)
+            too_long = code == pycurl.E_WRITE_ERROR and len(self._sink.head) > _MAX_HEAD_BYTES
+            text = f"the headers of the answer are longer than {_MAX_HEAD_BYTES:,} bytes" if too_long else message
+            self._failure = failure_of(code, text, self._opener)
         return bool(done or failed)
 
 
@@ -292,8 +299,8 @@ def _wait(multi: pycurl.CurlMulti, longest: float) -> None:
         time.sleep(min(span, 0.005))
 
 
-def _prepare(easy: pycurl.Curl, call: Call, sink: _Sink) -> None:
-    """Set every option of a request; nothing is left from the one before."""
+def prepare(easy: pycurl.Curl, call: Call) -> "SocketOpener | None":
+    """Set every option of a request but those that take the answer; nothing is left from the one before."""
     easy.reset()
     easy.setopt(pycurl.URL, call.url.encode())
     easy.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -315,8 +322,41 @@ def _prepare(easy: pycurl.Curl, call: Call, sink: _Sink) -> None:
         easy.setopt(pycurl.CAINFO, cafile)
     if capath:
         easy.setopt(pycurl.CAPATH, capath)
-    easy.setopt(pycurl.HEADERFUNCTION, sink.take_header)
-    easy.setopt(pycurl.WRITEFUNCTION, sink.take_body)
+    if call.guard is None:
+        return None
+    opener = SocketOpener(call.guard)
+    easy.setopt(pycurl.OPENSOCKETFUNCTION, opener)
+    return opener
+
+
+class SocketOpener:
+    """What libcurl opens the sockets of one request with.
+
+    Attributes:
+        refused: The address that was refused last, or None.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self._guard = guard
+        self.refused: str | None = None
+
+    def __call__(self, _purpose: int, address: Any) -> Any:
+        """Open a socket for an address, if it is allowed."""
+        host = address.addr[0]
+        if self._guard.allows(host if isinstance(host, str) else host.decode()):
+            return socket.socket(address.family, address.socktype, address.protocol)
+        self.refused = str(host)
+        return pycurl.SOCKET_BAD
+
+
+def failure_of(code: int, message: str, opener: SocketOpener | None) -> TransferError:
+    """Make the error of a transfer that libcurl has ended."""
+    if opener is not None and opener.refused:
+        return TransferError(
+            f"it leads to the address {opener.refused}, which is not public, and the first URL was at no such address",
+            transient=False,
+        )
+    return TransferError(message or pycurl.easy_strerror(code), transient=code in _TRANSIENT)
 
 
 @cache

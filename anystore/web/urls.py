@@ -5,6 +5,7 @@ for byte. Nothing is normalised, and no link leads out of the folder it stands i
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from anystore.errors import BackendError
@@ -13,6 +14,7 @@ from anystore.uris import parse_uri
 _DEFAULT_PORT = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
+_AUTHORITY_END = re.compile(r"[/?#]")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -56,7 +58,13 @@ def wire_url(url: str) -> str:
 
 def origin_of(url: str) -> tuple[str, str, int]:
     """Give scheme, host and port of a URL: who is asked."""
-    parts = parse_uri(url)
+    scheme, _, rest = url.partition("://")
+    return _origin(f"{scheme}://{_AUTHORITY_END.split(rest, maxsplit=1)[0]}")
+
+
+@lru_cache(maxsize=256)
+def _origin(start: str) -> tuple[str, str, int]:
+    parts = parse_uri(start)
     return parts.scheme, parts.host.lower(), parts.port or _DEFAULT_PORT.get(parts.scheme, 0)
 
 
@@ -128,9 +136,72 @@ def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
         >>> child_of("https://host/files/", "https://host@evil/files/a") is None
         True
     """
-    link = href.strip(_CONTROL_OR_SPACE).translate({9: None, 10: None, 13: None}).partition("#")[0]
-    path, mark, _ = link.partition("?")
-    if mark or not path or "\\" in path or path.startswith("//"):
+    path, mark, _ = _without_fragment(href).partition("?")
+    segments = None if mark else _segments_below(folder, path)
+    if segments is None or not _is_one(segments):
+        return None
+    name = unquote_to_bytes(segments[0])
+    return None if is_odd(name) else (name, len(segments) > 1)
+
+
+def odd_name_of(folder: str, href: str) -> bytes | None:
+    """Give the name in a link into a folder that no file can have, as it stands there.
+
+    Args:
+        folder: As for :func:`child_of`.
+        href: The link, with its HTML entities resolved.
+
+    Returns:
+        The name; None for links that :func:`child_of` takes, and for those that lead elsewhere.
+
+    Example:
+        >>> odd_name_of("https://host/files/", "..%2fetc"), odd_name_of("https://host/files/", "../")
+        (b'..%2fetc', None)
+    """
+    path, mark, _ = _without_fragment(href).partition("?")
+    segments = None if mark else _segments_below(folder, path)
+    if segments is None or not _is_one(segments) or segments[0] in ("", ".", ".."):
+        return None
+    return segments[0].encode() if is_odd(unquote_to_bytes(segments[0])) else None
+
+
+def path_below(folder: str, href: str) -> tuple[bytes, bool] | None:
+    """Take the path out of a link to anything below a folder, however deep.
+
+    Args:
+        folder: As for :func:`child_of`.
+        href: The link, with its HTML entities resolved; a query becomes a part of the name.
+
+    Returns:
+        The decoded path, and whether the link ends in a slash; None for links that lead elsewhere, or to the folder.
+
+    Example:
+        >>> path_below("https://host/a/", "/a/b%20c/d?page=2"), path_below("https://host/a/", "/b")
+        ((b'b c/d?page=2', False), None)
+    """
+    path, mark, query = _without_fragment(href).partition("?")
+    segments = _segments_below(folder, path)
+    if not segments or segments == [""]:
+        return None
+    is_folder = not segments[-1] and not mark
+    names = [unquote_to_bytes(segment) for segment in (segments[:-1] if is_folder else segments)]
+    if any(map(is_odd, names)):
+        return None
+    return b"/".join(names) + (f"{mark}{query}".encode("utf-8", "surrogatepass") if mark else b""), is_folder
+
+
+def is_odd(name: bytes) -> bool:
+    """Tell whether a decoded segment is no name of a file: it is empty, leads elsewhere, or is a path itself."""
+    return name in (b"", b".", b"..") or b"/" in name or b"\0" in name
+
+
+def _without_fragment(href: str) -> str:
+    return href.strip(_CONTROL_OR_SPACE).translate({9: None, 10: None, 13: None}).partition("#")[0]
+
+
+def _segments_below(folder: str, path: str) -> list[str] | None:
+    """Give the segments of a link's path below a folder, not decoded; None if it leads elsewhere."""
+    if not path or "\\" in path or path.startswith("//"):
         return None
     if _SCHEME.match(path):
         try:
@@ -145,23 +216,16 @@ def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
         there = path.split("/")
         if [unquote_to_bytes(segment) for segment in there[: len(here)]] != here:
             return None
-        segments = there[len(here) :]
-    else:
-        segments = path.split("/")
-        while segments[0] == "." and len(segments) > 1:
-            del segments[0]
-    return _one_name(segments)
+        return there[len(here) :]
+    segments = path.split("/")
+    while segments[0] == "." and len(segments) > 1:
+        del segments[0]
+    return segments
 
 
-def _one_name(segments: list[str]) -> tuple[bytes, bool] | None:
-    """Take ``["name"]`` or ``["name", ""]`` apart; anything else is no child."""
-    is_folder = len(segments) == 2 and not segments[1]  # noqa: PLR2004 - a name, and nothing behind its slash
-    if not is_folder and len(segments) != 1:
-        return None
-    name = unquote_to_bytes(segments[0])
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
-        return None
-    return name, is_folder
+def _is_one(segments: list[str]) -> bool:
+    """Tell ``["name"]`` and ``["name", ""]`` from the rest."""
+    return len(segments) == 1 or (len(segments) == 2 and not segments[1])  # noqa: PLR2004 - a name, and its slash
 
 
 def _same_origin(link: str, folder: str) -> bool:

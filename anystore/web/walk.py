@@ -8,7 +8,7 @@ from anystore.errors import AnystoreError, BackendError
 from anystore.keys import PRIVATE_FOLDER, is_key
 from anystore.web.client import Client
 from anystore.web.listing import ListedEntry, Listing, parse_listing
-from anystore.web.urls import decoded_path, join_url, masked_url
+from anystore.web.urls import decoded_path, join_url, masked_url, origin_of
 
 MAX_DEPTH = 40
 """Folders in folders; deeper ones are nearly always a link that leads back up."""
@@ -82,10 +82,10 @@ def walk(
         DoesNotExist: If there is no page for the first folder; raised by the first step.
         BackendError: If the first page cannot be fetched, or the page at ``url`` is no listing.
     """
-    pending: list[tuple[str, ListedEntry | None]] = [(prefix, None)]  # a stack, the next one last
+    pending: list[tuple[str, ListedEntry | None, str | None]] = [(prefix, None, None)]  # a stack, the next one last
     fetched = 0
     while pending:
-        folder, file = pending.pop()
+        folder, file, page = pending.pop()
         if file is not None:
             yield _listed_file(folder, file)
             continue
@@ -97,15 +97,16 @@ def walk(
             continue
         fetched += 1
         try:
-            listing = fetch_listing(client, join_url(url, folder), moved=not folder)
+            listing = fetch_listing(client, page or join_url(url, folder), moved=not folder)
         except AnystoreError as error:
-            if folder == prefix:
+            if folder == prefix and page is None:
                 raise
             yield Problem(folder, error)
             continue
         if listing is not None:
             yield from _foreign_names(url, folder, listing)
-            pending += _below(folder, listing)
+            pending += [(folder, None, one) for one in reversed(listing.more) if origin_of(one) == origin_of(url)]
+            pending += [(*one, None) for one in _below(folder, listing)]
         elif not folder:
             raise BackendError(
                 f"{masked_url(join_url(url, folder))} is a page, but no listing that can be read: "

@@ -14,12 +14,13 @@ import pytest
 
 from anystore import get_store
 from anystore.cli import run
+from anystore.errors import InvalidUri
 from anystore.places import StoredPlace, parse_place, value_uri
 
 ROOT = Path(__file__).parents[2]
 ANYSTORE = [sys.executable, "-m", "anystore"]
 EVERY_BYTE = bytes(range(256)) + b"\r\n\0\n"
-COMMANDS = ["get", "put", "keys", "delete", "info", "cp", "io", "settings"]
+COMMANDS = ["get", "put", "keys", "delete", "info", "cp", "io", "mirror", "settings"]
 MIB = 1 << 20
 
 
@@ -321,7 +322,7 @@ class TestStoreOption:
         assert not (folder / "one").exists()
         assert (folder / "two" / "k").exists()
 
-    @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"io"}))
+    @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"io", "mirror"}))
     def test_every_command_takes_it(self, command, capsys):
         assert run([command, "--help"]) == 0
         assert "--store URI" in capsys.readouterr().out
@@ -404,6 +405,27 @@ class TestCopy:
         (folder / "there").mkdir()
         assert run(["cp", "a/one.txt", target.format(folder=folder)]) == 0
         assert (folder / where).read_bytes() == EVERY_BYTE
+
+    @pytest.mark.parametrize(
+        ("text", "store", "key"),
+        [
+            ("postgresql://host/db/a/b", "postgresql://host/db", "a/b"),
+            ("mysql+pymysql://u@host/db/a?table=t", "mysql+pymysql://u@host/db", "a"),
+            ("postgresql:///db/a/?table=t", "postgresql:///db", "a/name"),
+            ("redis://host/0/a", "redis://host/0", "a"),
+            ("redis://host/0/a/b", "redis://host/0/a", "b"),
+            ("redis://host/0/", "redis://host/0", "name"),
+        ],
+    )
+    def test_where_the_key_begins(self, text, store, key):
+        place = parse_place(text, name="name")
+        assert place.key == key
+        assert place.store.uri.partition("?")[0].replace(":6379", "") == store
+
+    @pytest.mark.parametrize("text", ["postgresql://host/db", "mysql://host/db", "redis://host/0", "valkeys://host/0"])
+    def test_a_database_is_no_key_of_another_one(self, text):
+        with pytest.raises(InvalidUri, match="names a store"):
+            parse_place(text)
 
     def test_a_key_to_a_uri_and_back(self):
         get_store("memory://cli").put("k", b"\xff")

@@ -1,15 +1,19 @@
 """Every document once, verified, again and again."""
 
 import os
+import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
 
-from anystore import Store, crawling, get_store
+from anystore import Store, get_store
 from anystore.backend import Backend
-from anystore.crawling import crawl, documents
+from anystore.backends.wrap import PrefixBackend
+from anystore.crawling import Journal, crawl, documents, journal, runs
 from anystore.errors import BackendError, InvalidOption, ReadOnlyError, Unsupported
-from anystore.keys import private_key
+from anystore.keys import is_private, private_key
 
 
 @pytest.fixture
@@ -73,7 +77,8 @@ def test_a_selection_marks_nothing_else_as_gone(source, target):
     assert counts(crawl(source, target, glob="d/1*.txt")) == (11, 0, 11, 0, 0)
     source.delete("d/1.txt")
     assert counts(crawl(source, target, glob="d/2.txt")) == (1, 0, 1, 0, 0)
-    assert counts(crawl(source, target, prefix="d", exclude_prefix="d/x")) == (19, 0, 19, 1, 0)
+    assert counts(crawl(source, target, exclude=["d/2*", "e/**"])) == (18, 0, 18, 1, 0)
+    assert [one.key for one in documents(target, status="gone")] == ["d/1.txt"]
 
 
 def test_two_sources_share_a_target(source, target, tmp_path):
@@ -159,45 +164,140 @@ def test_foreign_names_count_as_failures(tmp_path, target):
 
 def test_a_broken_journal_is_named(source, target):
     crawl(source, target)
-    target.backend.put(private_key("documents.jsonl"), b'{"key": 1}\n')
-    with pytest.raises(BackendError, match=r"documents\.jsonl"):
+    target.backend.put(private_key("crawl/journal.json"), b'{"segments": ["00000001-gone"]}\n')
+    with pytest.raises(BackendError, match="00000001-gone"):
         crawl(source, target)
+    target.backend.put(private_key("crawl/journal.json"), b"[1]")
+    with pytest.raises(BackendError, match=r"journal\.json"):
+        next(documents(target))
 
 
 def test_what_cannot_work_is_refused_at_once(source, target, tmp_path):
+    for wrong in ({"concurrency": 0}, {"verify": "slow"}, {"max_bytes": -1}, {"max_depth": 1.5}, {"progress": 3}):
+        with pytest.raises(InvalidOption):
+            crawl(source, target, **wrong)
     with pytest.raises(InvalidOption):
-        crawl(source, target, workers=0)
+        documents(target, status="fine")
     with pytest.raises((ReadOnlyError, Unsupported)):
         crawl(source, get_store(tmp_path, readonly=True))
 
 
-def test_a_crawl_of_a_real_listing(nginx_server, target):
-    root = nginx_server.root
-    names = ["a.txt", "sub/b c.txt", "sub/50%#?.txt", "ü/é+&.txt", "sub/deep/index.html"]
-    for name in names:
-        os.makedirs(os.path.dirname(root / name), exist_ok=True)
-        (root / name).write_text(f"content of {name}")
-    report = crawl(nginx_server.url, target)
-    assert counts(report) == (5, 5, 0, 0, 0)
-    assert sorted(target.iterate_keys()) == sorted(names)
-    assert all(target.get(name) == f"content of {name}" for name in names)
-    (root / "a.txt").write_text("changed, and longer")
-    nginx_server.forget_requests()
-    assert counts(crawl(nginx_server.url, target)) == (5, 1, 4, 0, 0)
-    fetched = [path for method, path, _ in nginx_server.requests() if method == "GET" and not path.endswith("/")]
-    assert fetched == ["/a.txt"]
+def test_a_killed_crawl_goes_on_where_it_was(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    get_store(source).put_many({f"{number:03d}": str(number) * 1000 for number in range(200)})
+    script = (
+        "import os, sys\n"
+        "from anystore.crawling import crawl, journal, run\n"
+        "journal._APPEND_SECONDS, journal._LEASE_SECONDS = 0, 0.3\n"
+        "run.CrawlRun.end = lambda self: os.kill(os.getpid(), 9)\n"
+        "crawl(sys.argv[1], sys.argv[2])\n"
+    )
+    child = subprocess.run([sys.executable, "-c", script, str(source), str(target)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    for one in target.rglob("0*"):
+        os.utime(one, (0, 0))  # tells whether it is stored again
+    report = crawl(str(source), str(target))
+    assert counts(report) == (200, 0, 200, 0, 0)
+    assert all((target / f"{number:03d}").stat().st_mtime == 0 for number in range(100))
 
 
-def test_what_was_fetched_before_a_kill_is_remembered(source, target, monkeypatch):
-    monkeypatch.setattr(crawling, "_SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(crawling, "_SAVE_SHARE", 0)
-    monkeypatch.setattr(crawling._Run, "mark_gone", lambda _: os._exit(9))  # as if killed
-    child = os.fork()
-    if not child:
-        try:
-            crawl(source, target, workers=1)
-        finally:
-            os._exit(1)
-    os.waitpid(child, 0)
-    monkeypatch.undo()
-    assert crawl(source, target).unchanged > 0
+def test_one_crawl_at_a_time_writes_a_journal(source, target, monkeypatch):
+    monkeypatch.setattr(journal, "_LEASE_SECONDS", 0.3)
+    holder = Journal(target.backend)
+    holder.hold()
+    try:
+        with pytest.raises(BackendError, match="another crawl"):
+            crawl(source, target)
+    finally:
+        holder.release()
+    assert crawl(source, target).complete
+
+
+def test_what_is_gone_is_deleted_only_when_asked(source, target):
+    crawl(source, target)
+    source.delete_many(["d/1.txt", "d/2.txt"])
+    assert (crawl(source, target).gone, target.exists("d/1.txt")) == (2, True)
+    report = crawl(source, target, prune=True)
+    assert (report.gone, report.pruned) == (0, 2)
+    assert not target.exists("d/1.txt")
+    assert [(one.status, one.size) for one in documents(target) if one.key == "d/1.txt"] == [("gone", None)]
+    assert crawl(source, target, prune=True).pruned == 0
+    source.put("d/1.txt", "back")
+    assert counts(crawl(source, target)) == (19, 1, 18, 0, 0)
+
+
+def test_a_full_check_heals_what_has_rotted(source, target):
+    crawl(source, target)
+    target.put("d/5.txt", "yyyyy")  # of the same length
+    assert counts(crawl(source, target)) == (20, 0, 20, 0, 0)
+    report = crawl(source, target, verify="full")
+    assert (report.healed, report.unchanged, report.fetched) == (1, 19, 0)
+    assert target.get("d/5.txt") == "xxxxx"
+
+
+def test_limits_end_a_crawl_and_are_told(source, target):
+    report = crawl(source, target, max_entries=7)
+    assert (report.listed, report.limits, report.complete, report.gone) == (7, ("max_entries=7",), False, 0)
+    report = crawl(source, target, max_bytes=20, concurrency=1)
+    assert report.limits == ("max_bytes=20",)
+    assert 20 <= report.bytes < 190
+    source.put("a/b/c/d", "deep")
+    assert [failure.key for failure in crawl(source, target, max_depth=2).failures] == ["a/b/c/d"]
+
+
+def test_a_journal_can_be_elsewhere(source, target, tmp_path):
+    crawl(source, target, journal=str(tmp_path / "memory"))
+    assert not (tmp_path / "target" / ".anystore" / "crawl").exists()
+    assert len(list(documents(target, journal=str(tmp_path / "memory")))) == 20
+    assert counts(crawl(source, target, journal=str(tmp_path / "memory"))) == (20, 0, 20, 0, 0)
+
+
+def test_documents_tell_what_changed_since_a_run(source, target):
+    first = crawl(source, target)
+    source.put("d/3.txt", "yyy")
+    source.put("new", "n")
+    second = crawl(source, target)
+    crawl(source, target)
+    assert [one.key for one in documents(target, since=first.run)] == ["d/3.txt", "new"]
+    assert [one.key for one in documents(target, since=second.started)] == ["d/3.txt", "new"]
+    assert list(documents(target, since=second.run)) == []
+    assert [run.number for run in runs(target)] == [1, 2, 3]
+    crawl(source, target, verify="audit")
+    assert list(documents(target, since=second.run)) == []
+    [new] = [one for one in documents(target) if one.key == "new"]
+    with new.open("r") as file, new.local_path() as path:
+        assert (file.read(), path.read_text()) == ("n", "n")
+    assert new.first_seen == second.started
+    assert new.last_seen >= runs(target)[-1].started
+    assert runs(target)[1].root == runs(target)[2].root != runs(target)[0].root
+
+
+def test_a_journal_is_compacted(source, target, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_SMALL", 0)
+    for turn in range(6):
+        source.put_many({f"d/{number}.txt": f"{turn}" * 30 for number in range(20)})
+        crawl(source, target)
+    segments = list((tmp_path / "target" / ".anystore" / "crawl").glob("*.jsonl"))
+    assert sum(len(one.read_bytes().splitlines()) for one in segments) <= 2 * 26 + 21
+    assert len(segments) <= 3
+    assert [run.number for run in runs(target)] == [1, 2, 3, 4, 5, 6]
+    assert counts(crawl(source, target)) == (20, 0, 20, 0, 0)
+
+
+class Full(PrefixBackend):
+    """Takes what is private, and no documents."""
+
+    def writer(self, key, **options):
+        if not is_private(key):
+            raise BackendError(f"{key!r}: no room")
+        return super().writer(key, **options)
+
+
+def test_a_target_that_takes_nothing_ends_the_crawl(tmp_path):
+    source = get_store(f"memory://{tmp_path}/many")
+    source.put_many({f"{number}": "x" for number in range(1000)})
+    target = Store(Full(get_store(f"memory://{tmp_path}/full").backend, "t"))
+    report = crawl(source, target, concurrency=2)
+    assert report.limits == ("target",)
+    assert 10 <= len(report.failures) < 100
+    assert "no room" in report.failures[0].reason

@@ -19,6 +19,8 @@ BUILT_INS = {
     errors.MissingExtra: (ImportError,),
     errors.BackendError: (OSError,),
     errors.KeyConflict: (OSError,),
+    errors.IsAFolder: (IsADirectoryError,),
+    errors.NotAFolder: (NotADirectoryError,),
 }
 
 

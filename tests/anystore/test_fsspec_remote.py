@@ -17,7 +17,7 @@ import fsspec.implementations.sftp
 import pytest
 
 from anystore.backends.fsspec import from_uri
-from anystore.backends.fsspec.sftp import SftpFiles
+from anystore.backends.fsspec.sftp import SftpFiles, read_at_once
 from anystore.errors import (
     BackendError,
     DoesNotExist,
@@ -477,6 +477,105 @@ def test_foreign_file_below_a_folder_that_looks_empty_stays(apache_dav):
     with pytest.raises(KeyConflict):
         backend.put(parse_key("a"), b"y")
     assert backend.get(parse_key("a/b/c")) == b"x"
+
+
+def test_whole_value_is_read_again_when_it_is_replaced_meanwhile(server, monkeypatch):
+    backend, other = (opened(f"{server.uri}/again", **server.config) for _ in range(2))
+    other.put(KEY, b"old")
+    look, looks = type(backend._files).look, iter(range(2))
+
+    def look_and_replace(files, fs, path):
+        found = look(files, fs, path)
+        if files is backend._files and next(looks, None) is not None:
+            other.put(KEY, b"replaced")
+        return found
+
+    monkeypatch.setattr(type(backend._files), "look", look_and_replace)
+    assert backend.get(KEY) in (b"old", b"replaced")
+    other.close()
+    backend.close()
+
+
+def test_parts_over_sftp_are_exact_and_leave_nothing(sftp):
+    """paramiko's own way keeps, now and then, what it asks for twice."""
+    backend = opened(f"{sftp.uri}/parts", **sftp.config)
+    data = os.urandom(20 << 20)
+    backend.put(KEY, data)
+    with backend.reader(KEY) as reader:
+        assert b"".join(reader.read()) == data
+        for start, stop in [(0, 1), (32_767, 32_769), (1, (1 << 20) + 2), (len(data) - 5, len(data)), (9, None)]:
+            assert b"".join(reader.read(start, stop)) == data[start:stop]
+        assert not reader._handle._prefetch_data
+        assert not reader._lease.fs.ftp._expecting
+        ftp, handle = reader._lease.fs.ftp, reader._handle.handle
+        assert read_at_once(ftp, handle, len(data) - 40_000, 100_000) == data[-40_000:]
+        assert read_at_once(ftp, handle, len(data), 100_000) == b""
+        assert read_at_once(ftp, handle, 0, 5) == data[:5]
+    backend.close()
+
+
+FORGETFUL = """
+import sys
+from anystore import get_store
+store = get_store(sys.argv[1], backend_config=eval(sys.argv[2]))
+store.put("big", "text\\n" * 1_000_000)
+reading = store.open("big")
+reading.read(10)
+lines = store.stream("big", serialization_mode="text")
+next(lines)
+writing = store.open("new", "wb")
+writing.write(b"x" * (20 << 20))
+"""
+
+
+def check_forgetful(uri, config):
+    command = [sys.executable, "-c", FORGETFUL, uri, repr(dict(config))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=40)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(opened(uri, **config).keys()) == ["big"]
+
+
+FORKING = """
+import os, sys
+from anystore import get_store
+store = get_store(sys.argv[1], backend_config=eval(sys.argv[2]))
+store.put("old", "text\\n" * 1_000_000)
+reading = store.open("old", "r")
+writing = store.open("new", "w")
+reading.readline()
+writing.write("x" * (20 << 20))
+child = os.fork()
+if child == 0:
+    sys.exit(0)  # which frees all that is open
+assert os.waitpid(child, 0)[1] == 0
+writing.write("y")
+writing.close()
+assert sum(1 for _ in reading) == 999_999
+reading.close()
+assert store.info("new").size == (20 << 20) + 1
+"""
+
+
+def check_forking(uri, config):
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, uri, repr(dict(config))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_forked_child_that_ends_leaves_open_files_alone(server):
+    check_forking(f"{server.uri}/forking", server.config)
+
+
+def test_forked_child_that_ends_leaves_open_objects_alone(seaweedfs_server):
+    check_forking(f"fsspec+s3://{BUCKET}/forking", s3_config(seaweedfs_server))
+
+
+def test_open_files_do_not_keep_python_from_ending(server):
+    check_forgetful(f"{server.uri}/forgetful", server.config)
+
+
+def test_open_objects_do_not_keep_python_from_ending(seaweedfs_server):
+    check_forgetful(f"fsspec+s3://{BUCKET}/forgetful", s3_config(seaweedfs_server))
 
 
 # -- threads, forks, pickles ---------------------------------------------------------

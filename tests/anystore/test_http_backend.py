@@ -109,7 +109,7 @@ def test_option_that_cannot_be(config):
 
 def test_numbers_may_come_as_text_from_the_environment():
     backend = http("http://host/", retries="2", timeout="1.5", max_depth="3")
-    assert (backend._client.retries, backend._client.timeout, backend._max_depth) == (2, 1.5, 3)
+    assert (backend.client.retries, backend.client.timeout, backend._max_depth) == (2, 1.5, 3)
 
 
 def test_backend_only_lists_and_reads():

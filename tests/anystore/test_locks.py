@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -13,11 +14,22 @@ from anystore import get_store
 from anystore.errors import BackendError, InvalidKey, InvalidOption, Unsupported
 from anystore.keys import private_key
 from tests.database_servers import postgres
+from tests.redis_servers import redis_server
+from tests.servers import HOST
+
+__all__ = ["redis_server"]
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "sqlite", "redis"])
 def store(request, tmp_path):
-    return get_store(f"memory://{tmp_path}/locks" if request.param == "memory" else tmp_path / "locks")
+    if request.param == "redis":
+        return get_store(f"redis://{HOST}:{request.getfixturevalue('redis_server').port}/0/{uuid4().hex}")
+    places = {
+        "memory": f"memory://{tmp_path}/locks",
+        "local": tmp_path / "locks",
+        "sqlite": f"sqlite:///{tmp_path}/l.db",
+    }
+    return get_store(places[request.param])
 
 
 def test_one_holder_and_rising_tokens(store):
@@ -194,3 +206,48 @@ def test_a_stopped_server_ends_the_lease():
         lock.release()
         assert other.held
         other.release()
+
+
+def test_a_renewal_whose_answer_was_lost_does_not_lose_the_lease(store, monkeypatch):
+    lock = store.lock("job", ttl=0.6)
+    write, broken = lock._write, threading.Event()
+
+    def write_without_an_answer(lease, version):
+        answer = write(lease, version)
+        if lease.beat == 1 and not broken.is_set():
+            broken.set()
+            raise BackendError("the connection broke")
+        return answer
+
+    monkeypatch.setattr(lock, "_write", write_without_an_answer)
+    with lock:
+        assert broken.wait(5)
+        assert not store.lock("job", ttl=0.6).acquire(timeout=1.5)
+        assert lock.held
+    with store.lock("job", ttl=0.6) as other:
+        assert other.token == 2
+
+
+def test_a_lease_that_was_lost_is_not_renewed_beside_the_next_one(store):
+    lock = store.lock("job", ttl=0.3)
+    lock.acquire()
+    first = lock._renewing
+    lock._good_until = 0.0  # as if this process had been stopped until now
+    assert lock.acquire(timeout=5)
+    first.join(5)
+    assert not first.is_alive()
+    assert lock.held
+    lock.release()
+
+
+def test_a_child_that_was_forked_during_a_renewal_is_not_stuck(store):
+    with store.lock("job", ttl=5) as lock:
+        with lock._changing:  # as the renewal does
+            child = os.fork()
+            if not child:
+                signal.alarm(10)
+                lock.release()
+                taken = lock.acquire(timeout=0)
+                os._exit(taken)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert lock.held

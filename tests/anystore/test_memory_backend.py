@@ -77,3 +77,15 @@ def test_uris():
             get_store(uri)
     with pytest.raises(InvalidOption):
         get_store("memory://x", backend_config={"a": 1})
+
+
+def test_values_that_expired_unasked_are_dropped_and_leave_nothing():
+    now = [0.0]
+    backend = MemoryBackend("purged", clock=lambda: now[0])
+    for turn in range(3000):
+        backend.put(parse_key("same"), b"x", ttl=1000)
+        backend.put(parse_key(f"k{turn}"), b"x", ttl=5)
+        now[0] += 1
+    space = backend._space
+    assert len(space.values) < 10
+    assert len(space._expiries) <= 2 * len(space.values) + 1010

@@ -13,6 +13,7 @@ MOST_GROWTH = 64 << 20
 
 # Each case is measured in a process of its own, after the same with a small value, which loads what is needed.
 MEASURE = """
+import asyncio
 import sys
 from anystore import crawl, get_store
 from anystore.keys import parse_key
@@ -45,6 +46,10 @@ def case(action, source, target, size):
             assert sum(len(piece) for piece in iter(lambda: file.read(1 << 20), b"")) == size
     elif action == "stream":
         assert sum(1 for _ in get_store(source).stream(key, serialization_mode="raw")) == size // 1024
+    elif action == "aio-stream":
+        async def count():
+            return len([None async for _ in get_store(source).aio.stream(key, serialization_mode="raw")])
+        assert asyncio.run(count()) == size // 1024
     elif action == "copy":
         get_store(source).copy(key, target_store=get_store(target))
         assert get_store(target).info(key).size == size
@@ -91,6 +96,8 @@ CASES = [
     ("stream", "local", ""),
     ("stream", "http", ""),
     ("stream", "fsspec", ""),
+    ("aio-stream", "local", ""),
+    ("aio-stream", "http", ""),
     ("checksum", "local", ""),
     ("local_path", "http", ""),
     ("copy", "local", "local"),

@@ -233,7 +233,7 @@ def test_stream_stays_small(seaweedfs_server, direction):
             for piece in backend.read({KEY!r}):
                 size += len(piece)
         else:
-            backend.put_many((f"many/{{n}}", bytes([n]) * (4 << 20)) for n in range({STREAM_MIB} // 4))
+            backend.put_many((f"many/{{n}}", bytes([n % 256]) * (4 << 20)) for n in range({STREAM_MIB} // 4))
             size = {STREAM_MIB} << 20
         print(size >> 20, peak() - before)
     """)
@@ -271,6 +271,68 @@ def test_refusal_is_not_asked_again(moto_server, between):
     with pytest.raises(BackendError):
         backend.get(KEY)
     assert len(between.asked) == 1
+
+
+def test_requests_that_met_are_sent_again(moto_server, between):
+    """Amazon's 409 to a condition says nothing of who won; to take it for a value would keep all from creating one."""
+    backend = opened(moto_server, endpoint_url=between.url)
+    assert Feature.CREATE in backend.features
+    met = Spoilt(status=409, code="ConditionalRequestConflict")
+    between.spoil("PUT", met, met)
+    entry = backend.put(KEY, b"mine", create=True)
+    between.spoil("PUT", met)
+    with pytest.raises(AlreadyExists):
+        backend.put(KEY, b"yours", create=True)
+    between.spoil("PUT", met)
+    backend.put(KEY, b"new", version=entry.version)
+    assert backend.get(KEY) == b"new"
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_refused_write_is_not_taken_for_a_value(moto_server, between, create):
+    backend = opened(moto_server, endpoint_url=between.url)
+    assert Feature.CREATE in backend.features
+    between.spoil("PUT", *[Spoilt(status=409, code="OperationAborted")] * 30)
+    with pytest.raises(BackendError, match="OperationAborted"):
+        backend.put(KEY, b"x", create=create)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (301, "PermanentRedirect", "the option 'region'"),
+        (400, "AuthorizationHeaderMalformed", "the option 'region'"),
+        (400, "ExpiredToken", "expired"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (403, "InvalidObjectState", "archive"),
+    ],
+)
+def test_refusal_says_what_to_do(moto_server, between, status, code, advice):
+    backend = opened(moto_server, endpoint_url=between.url)
+    between.spoil("GET", Spoilt(status=status, code=code))
+    with pytest.raises(BackendError, match=advice) as caught:
+        backend.get(KEY)
+    assert backend.uri in str(caught.value)
+
+
+def test_machine_without_credentials_says_so(backend):
+    text = "Error performing PUT http://169.254.169.254/latest/api/token in 3s - HTTP error: error sending request"
+    with pytest.raises(BackendError, match="no credentials"), backend._service.errors("read", key=KEY):
+        raise exceptions.GenericError(text)
+
+
+def test_parts_that_the_service_has_dropped_are_no_missing_value(moto_server, between):
+    backend = opened(moto_server, endpoint_url=between.url)
+    writer = backend.writer(KEY)
+    writer.write(b"z" * (9 << 20))
+    for number in range(1, 200):  # until the upload was begun
+        if any(method == "POST" for method, _, _ in between.asked):
+            break
+        time.sleep(0.01 * number)
+    between.spoil("POST", Spoilt(status=404, code="NoSuchUpload"))
+    with pytest.raises(BackendError, match="write it again"):
+        writer.commit()
+    writer.abort()
 
 
 def test_read_goes_on_where_the_connection_was_cut(moto_server, between):
@@ -422,6 +484,25 @@ def test_every_error_of_obstore_becomes_one_of_ours(backend):
 
 
 # -- processes and threads --------------------------------------------------------------
+
+
+def test_open_objects_do_not_keep_python_from_ending(moto_server, backend, client):
+    script = textwrap.dedent(f"""
+        from anystore.backends.objects import from_uri
+        from anystore.uris import parse_uri
+        backend = from_uri(parse_uri({backend.uri!r}), {moto_server.config!r})
+        backend.put("big", b"x" * (20 << 20))
+        reader = backend.reader("big")
+        pieces = reader.read()
+        next(pieces)
+        writer = backend.writer("new")
+        writer.write(b"x" * (20 << 20))
+    """)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=40)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(backend.keys()) == ["big"]
+    assert uploads(client, backend) == []
 
 
 def use_in_child(use, results):

@@ -1,5 +1,6 @@
 """What the Redis backend does beyond the suite."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from tests.redis_servers import own_server, redis_program, redis_server, running
 __all__ = ["own_server", "redis_server"]
 
 LONG = 3 << 20
+MEBIBYTES = int(os.environ.get("ANYSTORE_TEST_STREAM_MIB", "256"))
 NUMBERS = count()
 
 
@@ -224,7 +226,42 @@ def test_copy_works_without_the_command(prefix):
         backend.close()
 
 
+def test_take_works_without_the_command():
+    with running(redis_program(), "--rename-command", "GETDEL", "") as server:
+        backend = from_uri(parse_uri(f"redis://127.0.0.1:{server.port}/0"), {})
+        for data in (b"x", b""):
+            backend.put("key", data)
+            assert backend.take("key") == data
+            with pytest.raises(DoesNotExist):
+                backend.take("key")
+        server.command("LPUSH", "list", "x")
+        with pytest.raises(BackendError, match="list"):
+            backend.take("list")
+        assert server.command("LLEN", "list") == 1
+        backend.close()
+
+
 # -- streams ------------------------------------------------------------------
+
+
+def test_writer_of_the_parent_is_not_the_child_s(backend):
+    writer = backend.writer("key")
+    writer.write(b"x" * LONG)
+    process = os.fork()
+    if not process:
+        status = 1
+        try:
+            with pytest.raises(BackendError, match="forked"):
+                writer.write(b"y" * LONG)
+            with pytest.raises(BackendError, match="forked"):
+                writer.commit()
+            writer.abort()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    writer.commit()
+    assert backend.get("key") == b"x" * LONG
 
 
 def temporaries(server):
@@ -386,7 +423,9 @@ print(peak() - before)
 @pytest.mark.alone
 def test_streams_take_little_memory(own_server):
     uri = f"redis://127.0.0.1:{own_server.port}/0"
-    done = subprocess.run([sys.executable, "-c", STREAM, uri, "256"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, uri, str(min(MEBIBYTES, 511))], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < 64
 
 

@@ -93,6 +93,10 @@ class TestUri:
             ("sqlite://relative.db", "sqlite:///relative.db"),
             ("sqlite://folder/file.db", "sqlite:///folder/file.db"),
             ("sqlite:///file::memory:?cache=shared&uri=true", "sqlite://"),
+            ("sqlite:///x.db?mode=ro", "readonly=True"),
+            ("sqlite:///x.db?mode=ro&uri=true", "sqlite:///file:name.db?mode=ro&uri=true"),
+            ("sqlite:///file:x.db?mode=ro", "sqlite:///file:name.db?mode=ro&uri=true"),
+            ("sqlite:///x.db?nonsense=1", "nonsense"),
             ("sqlite+aiosqlite:///x.db", "aiosqlite"),
             ("sqlite+nonsense:///x.db", "sqlite+nonsense"),
             ("postgresql://host/database/folder", "under"),
@@ -322,6 +326,17 @@ class TestChunks:
         assert self.count(plain) == 0
         assert not backend.exists("a")
 
+    @pytest.mark.timeout(60)
+    def test_writer_given_up_inside_a_statement_waits_for_no_lock(self, backend, plain):
+        writer = backend.writer("a")
+        writer.write(b"x" * LARGE)
+        with backend._values().connections._borrow():  # as if a destructor ran now
+            writer.abort()
+        assert plain.execute("SELECT count(*) FROM anystore_chunks").fetchone()[0]
+        sweep(backend)
+        assert plain.execute("SELECT count(*) FROM anystore_chunks").fetchone()[0] == 0
+        assert plain.execute("SELECT count(*) FROM anystore_loose").fetchone()[0] == 0
+
     def test_reader_is_bound_to_the_id_it_opened(self, backend):
         backend.put("a", b"a" * LARGE)
         with backend.reader("a") as reader:
@@ -476,6 +491,38 @@ class TestMany:
         assert list(backend.keys()) == ["-", ".a", ".anystoreA"]
 
 
+def go_on_after_a_fork(backend):
+    """Go on reading and listing what was begun before a fork, in both processes at once; the writer is the parent's."""
+    values = [b"%d" % number for number in range(2500)]
+    backend.put_many((f"many/{number:04}", value) for number, value in enumerate(values))
+    data = os.urandom(LARGE)
+    backend.put("large", data)
+    listing, reader, writer = backend.keys("many/"), backend.reader("large").read(), backend.writer("written")
+    writer.write(data)
+    first, beginning = next(listing), next(reader)
+    process = os.fork()
+
+    def read_on():
+        assert len([first, *listing]) == len(values)
+        assert beginning + b"".join(reader) == data
+
+    if not process:
+        status = 1
+        try:
+            signal.alarm(60)
+            read_on()
+            with pytest.raises(BackendError, match="forked"):
+                writer.commit()
+            writer.abort()
+            status = 0
+        finally:
+            os._exit(status)
+    read_on()
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    writer.commit()
+    assert backend.get("written") == data
+
+
 class TestConnections:
     def test_thread_gives_its_connection_back_when_it_ends(self, backend):
         backend.put("a", b"x")
@@ -540,6 +587,9 @@ class TestConnections:
             assert used.get("b") == b"from the child"
             used.put("c", b"x")
 
+    def test_what_was_open_before_a_fork_goes_on_in_both_processes(self, backend):
+        go_on_after_a_fork(backend)
+
     def test_memory_is_not_pickled_to_another_process(self):
         backend = make("sqlite://")
         backend.put("a", b"x")
@@ -554,6 +604,25 @@ class TestConnections:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda number: backend.put(f"{number}", b"x"), range(200)))
         assert len(list(backend.keys())) == 200
+
+    def test_full_disk_is_an_error_that_harms_nothing(self, backend, plain):
+        backend.put("old", b"x" * LARGE)
+        with backend._values().connections._borrow() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (most,) = connection.execute("PRAGMA max_page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages + 50}")
+        for key in ("old", "new"):
+            for data in (b"y" * LARGE, b"y" * 600_000):
+                with pytest.raises(BackendError, match="full"):
+                    backend.put(key, data)
+        assert backend.get("old") == b"x" * LARGE
+        assert not backend.exists("new")
+        with backend._values().connections._borrow() as connection:
+            connection.execute(f"PRAGMA max_page_count = {most}")
+        backend.put("new", b"y" * LARGE)
+        assert backend.get("new") == b"y" * LARGE
+        sweep(backend)
+        assert plain.execute("SELECT count(*) FROM anystore_chunks").fetchone()[0] == 2 * -(-LARGE // (256 << 10))
 
     def test_locked_database_raises_and_drops_no_write(self, path):
         backend = make(f"sqlite:///{path}", busy_timeout=0.2)

@@ -1,5 +1,6 @@
 """What is particular to SQL stores on servers: pools, processes, restarts, logins."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -17,10 +18,12 @@ import pymysql
 import pytest
 
 from anystore.backends.sql import from_uri
+from anystore.backends.sql.dialects import Failure, descriptor_of
 from anystore.errors import BackendError, DoesNotExist, InvalidOption, ReadOnlyError, VersionMismatch
 from anystore.uris import parse_uri
-from tests.anystore.test_sql_backend import INCREMENT, KILLED
+from tests.anystore.test_sql_backend import INCREMENT, KILLED, go_on_after_a_fork
 from tests.database_servers import mariadb_server, postgres_server
+from tests.pooler import pooler
 from tests.servers import HOST, free_port
 
 __all__ = ["mariadb_server", "postgres_server"]  # fixtures
@@ -88,6 +91,44 @@ class TestDrivers:
         backend.put("a", b"x")
         assert backend.get("a") == b"x"
         backend.close()
+
+
+class TestPostgresSetups:
+    def test_error_of_any_driver_is_told_by_its_sqlstate(self, postgres_server):
+        backend = make(postgres_server.url)
+        dialect = backend._values().connections.dialect
+        assert dialect.classify(psycopg.errors.UniqueViolation()) is Failure.COLLISION
+        assert dialect.classify(psycopg.errors.IdleSessionTimeout()) is Failure.LOST
+        assert dialect.classify(psycopg.Error({"S": "ERROR", "C": "23505"})) is Failure.COLLISION  # as pg8000 does
+        backend.close()
+
+    @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2"])
+    @pytest.mark.parametrize(("encoding", "fits"), [("SQL_ASCII", True), ("LATIN1", False)])
+    def test_database_of_another_encoding(self, postgres_server, scheme, encoding, fits):
+        name = f"d{uuid4().hex}"
+        run(postgres_server, f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'")
+        backend = make(postgres_server.url_with(scheme=scheme, database=name))
+        backend.put("é", b"x")
+        assert list(backend.keys()) == ["é"]
+        if fits:
+            backend.put_many([("日本", b"y")])
+            assert list(backend.get_many(["日本"])) == [("日本", b"y")]
+        else:
+            with pytest.raises(BackendError, match="LATIN1"):
+                backend.put("日本", b"y")
+        backend.close()
+
+    @pytest.mark.parametrize("threshold", [None, 0])
+    def test_nothing_is_prepared_in_a_session_behind_a_pooler(self, postgres_server, threshold):
+        given = {} if threshold is None else {"engine_kwargs": {"connect_args": {"prepare_threshold": threshold}}}
+        with pooler(postgres_server) as relay:
+            backend = make(relay.url, **given)
+            for number in range(20):
+                backend.put("a", b"%d" % number)
+                assert backend.get("a") == b"%d" % number
+            backend.put_many((f"many/{number}", b"x") for number in range(20))
+            backend.close()
+            assert (b"_pg3_" in relay.said) == (threshold is not None)
 
 
 class TestTables:
@@ -314,6 +355,33 @@ class TestPool:
         with backend._values().connections._borrow() as connection:
             assert _number_of(connection) == number
 
+    def test_what_was_open_before_a_fork_goes_on_in_both_processes(self, server, backend):
+        go_on_after_a_fork(backend)
+
+    def test_connection_notices_that_the_other_end_has_vanished(self, backend):
+        with (
+            backend._values().connections._borrow() as connection,
+            socket.socket(fileno=os.dup(descriptor_of(connection))) as plain,
+        ):
+            assert plain.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+    def test_forgotten_backend_closes_its_connections(self, server):
+        backend = make(server.url)
+        backend.put("a", b"x")
+        with backend._values().connections._borrow() as connection:
+            pass
+        del backend
+        gc.collect()
+        assert not connection.open if server.scheme == "mysql" else connection.closed
+
+    def test_driver_that_cannot_say_whether_it_is_connected(self, backend, monkeypatch):
+        connections = backend._values().connections
+        monkeypatch.setattr(connections, "_is_alive", lambda _connection: False)
+        backend.put("a", b"x")
+        assert backend.get("a") == b"x"
+
 
 def _number_of(connection):
     """The server's number of a connection."""
@@ -410,6 +478,16 @@ class TestRestart:
         writer.commit()
         assert backend.get("a") == b"x" * LARGE + b"y" * LARGE
 
+    def test_lost_connection_is_an_error_and_nothing_in_the_log(self, server, backend, caplog):
+        backend.put("a", b"x")
+        connections = backend._values().connections
+        with connections._borrow() as connection:
+            pass
+        with pytest.raises(BackendError):
+            connections.transact(lambda tx: (cut(server, connection), tx.fetch(backend._values().sql.now, {})))
+        assert backend.get("a") == b"x"
+        assert caplog.text == ""
+
     def test_cut_connection_is_read_again_but_not_written_again(self, server, backend):
         backend.put("a", b"x")
         connections = backend._values().connections
@@ -419,9 +497,7 @@ class TestRestart:
         def run_and_cut(connection, statement, parameters):
             if not cuts:
                 cuts.append(statement)
-                kill = "KILL %s" if server.scheme == "mysql" else "SELECT pg_terminate_backend(%s)"
-                run(server, kill, _number_of(connection))
-                _wait_until_cut(server, _number_of(connection))
+                cut(server, connection)
             return run_once(connection, statement, parameters)
 
         connections._run = run_and_cut
@@ -501,7 +577,10 @@ def test_memory_stays_bounded(where, request, tmp_path):
     assert growth < 64 << 20
 
 
-def _wait_until_cut(server, number):
+def cut(server, connection):
+    """Have the server end a connection, and wait until it has."""
+    number = _number_of(connection)
+    run(server, "KILL %s" if server.scheme == "mysql" else "SELECT pg_terminate_backend(%s)", number)
     asked = {
         "mysql": "SELECT count(*) FROM information_schema.processlist WHERE id = %s",
         "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE pid = %s",

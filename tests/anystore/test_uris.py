@@ -54,7 +54,8 @@ def test_a_path_may_start_at_home(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "s3:/bucket", "a\0b", "redis://h:x/0", "redis://h:99999/0", None, 1, b"x", "s3://a\0"]
+    "uri",
+    ["", "s3:/bucket", "a\0b", "redis://h:x/0", "redis://h:99999/0", "redis://h?db=1&db=2", None, 1, b"x", "s3://a\0"],
 )
 def test_what_is_no_uri_is_refused(uri):
     with pytest.raises(InvalidUri):

@@ -378,3 +378,123 @@ def test_a_date_that_is_none(text):
 def test_numbers_beyond_measure_are_unknown():
     assert parse_length("9" * 5000) is None
     assert parse_content_range(f"bytes 0-{'9' * 5000}/*") is None
+
+
+IIS = b"""<html><head><title>host - /f/</title></head><body><H1>host - /f/</H1><hr>
+<pre><A HREF="/">[To Parent Directory]</A><br><br>11/23/2026  2:07 AM        &lt;dir&gt; <A HREF="/f/sub%20a/">sub a</A><br>
+ 1/2/2025 12:30 PM        12345 <A HREF="/f/a%23b.txt">a#b.txt</A><br></pre><hr></body></html>"""
+
+
+def test_iis():
+    listing = parse_listing(IIS, url=URL, content_type="text/html")
+    assert listing.adapter == "iis"
+    folder, file = listing.entries
+    assert (folder.name, folder.is_folder, folder.size) == ("sub a", True, None)
+    assert (file.name, file.size, file.size_exact) == ("a#b.txt", 12345, True)
+    assert file.modified == datetime(2025, 1, 2, 12, 30, tzinfo=UTC)
+
+
+def bucket(*rows, truncated="", more=""):
+    return (
+        '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'
+        f"<Prefix></Prefix><IsTruncated>{truncated or 'false'}</IsTruncated>{''.join(rows)}{more}</ListBucketResult>"
+    ).encode()
+
+
+def content(key, size=5):
+    when = "2023-11-14T22:13:20.000Z"
+    return f"<Contents><Key>{key}</Key><LastModified>{when}</LastModified><Size>{size}</Size></Contents>"
+
+
+def test_buckets():
+    page = bucket(
+        content("a b/c&amp;d.txt"), content("folder/", 0), "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>"
+    )
+    listing = parse_listing(page, url="https://host/b/?list-type=2&token=1", content_type="application/xml")
+    file, folder = listing.entries
+    assert (file.name, file.url) == ("a b/c&d.txt", "https://host/b/a%20b/c%26d.txt?token=1")
+    assert (file.size, file.size_exact, file.modified, file.modified_exact) == (5, True, MODIFIED, True)
+    assert (folder.name, folder.is_folder) == ("p", True)
+    assert listing.more == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("<NextContinuationToken>x+y</NextContinuationToken>", "list-type=2&continuation-token=x%2By"),
+        ("<NextMarker>m</NextMarker>", "marker=m"),
+        ("", "marker=last"),
+    ],
+)
+def test_a_bucket_has_more_pages(said, asked):
+    page = bucket(content("first"), content("last"), truncated="true", more=said)
+    listing = parse_listing(page, url="https://host/b/", content_type="application/xml")
+    assert listing.more == (f"https://host/b/?{asked}",)
+
+
+def test_webdav():
+    page = b"""<?xml version="1.0"?><D:multistatus xmlns:D="DAV:">
+    <D:response><D:href>/f/</D:href><D:propstat><D:prop><D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response>
+    <D:response><D:href>/f/a%20b</D:href><D:propstat><D:prop><D:resourcetype/><D:getcontentlength>7</D:getcontentlength>
+    <D:getlastmodified>Tue, 14 Nov 2023 22:13:20 GMT</D:getlastmodified></D:prop></D:propstat></D:response>
+    <D:response><D:href>https://host/f/sub/</D:href><D:propstat><D:prop><D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response>
+    <D:response><D:href>/f/..%2fetc</D:href></D:response><D:response><D:href>/other/x</D:href></D:response></D:multistatus>"""
+    listing = parse_listing(page, url=URL, content_type="application/xml")
+    assert [(one.name, one.is_folder, one.size) for one in listing.entries] == [("a b", False, 7), ("sub", True, None)]
+    assert listing.entries[0].modified == MODIFIED
+    assert listing.foreign == ("..%2fetc",)
+
+
+def test_sitemaps():
+    page = b"""<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+    <url><loc>https://host/f/</loc></url><url><loc>https://host/f/a/b%20c.html</loc><lastmod>2020-01-01</lastmod></url>
+    <url><loc>https://host/f/p?id=1&amp;x=2</loc></url><url><loc>https://host/f/d/</loc></url>
+    <url><loc>https://evil/f/a</loc></url></urlset>"""
+    listing = parse_listing(page, url=URL + "sitemap.xml", content_type="text/xml")
+    assert [(one.name, one.url, one.modified) for one in listing.entries] == [
+        ("index.html", "https://host/f/", None),
+        ("a/b c.html", "https://host/f/a/b%20c.html", None),
+        ("p?id=1&x=2", "https://host/f/p?id=1&x=2", None),
+        ("d/index.html", "https://host/f/d/", None),
+    ]
+    assert listing.foreign == ("https://evil/f/a",)
+    index = b'<?xml version="1.0"?><sitemapindex><sitemap><loc>https://host/f/1.xml</loc></sitemap></sitemapindex>'
+    assert parse_listing(index, url=URL, content_type="text/xml").more == ("https://host/f/1.xml",)
+
+
+def test_entities_of_a_page_are_never_resolved():
+    bomb = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>
+    <urlset><url><loc>https://host/f/&b;</loc></url></urlset>"""
+    assert parse_listing(bomb, url=URL, content_type="text/xml") is None
+
+
+def test_any_page_of_links_when_asked():
+    page = b"""<a href="a.pdf">x</a><a href="/f/deep/b%20c.pdf#p">x</a><a href="sub/">x</a><a href="/other">x</a>
+    <a href="//evil/f/x">x</a><a href="javascript:x()">x</a><a href="mailto:a@b">x</a><a href="file:///etc/passwd">x</a>
+    <a href="https://user@host/f/y">x</a><a href="../up">x</a><a href="?sort=1">x</a><a href="http://[bad/f/z">x</a>"""
+    assert parse_listing(page, url=URL, content_type="text/html") is None
+    listing = parse_listing(page, url=URL, content_type="text/html", follow_links=True)
+    assert [(one.name, one.is_folder) for one in listing.entries] == [
+        ("a.pdf", False),
+        ("deep/b c.pdf", False),
+        ("sub", True),
+    ]
+
+
+def test_links_are_resolved_against_the_base_of_the_page():
+    page = b"""<html><head><title>Index of /f/</title><base href="https://host/f/"></head><body><h1>Index of /f/</h1>
+    <ul><li><a href="/"> Parent</a></li><li><a href="a.txt">a.txt</a></li></ul></body></html>"""
+    listing = parse_listing(page, url="https://host/f/?x=1", content_type="text/html")
+    assert [one.name for one in listing.entries] == ["a.txt"]
+    elsewhere = page.replace(b"https://host/f/", b"https://evil/f/")
+    assert parse_listing(elsewhere, url=URL, content_type="text/html").entries == ()
+
+
+@pytest.mark.parametrize("href", ["..%2fetc", "%2e%2e/", "a%00b", "%2e", "x%2f..%2fy"])
+def test_a_name_that_no_file_has_is_reported(href):
+    page = (
+        f'<title>Index of /f/</title><h1>Index of /f/</h1><hr><pre><a href="../">../</a>\n<a href="{href}">x</a></pre>'
+    )
+    listing = parse_listing(page.encode(), url=URL, content_type="text/html")
+    assert listing.entries == ()
+    assert listing.foreign == (href.rstrip("/"),)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from anystore.web.robots import Robots, parse_robots
+from anystore.web.robots import parse_robots
 
 
 def allows(rules, path, *, agent="anystore"):
@@ -54,7 +54,7 @@ Disallow: /before-any-group
 User-agent: other
 Disallow: /
 User-agent: third
-User-Agent: AnyStore/2.0
+User-Agent: AnyStore
 Disallow: /ours
 User-agent: *
 Disallow: /all
@@ -82,11 +82,11 @@ def test_crawl_delay():
     assert parse_robots(GROUPS.encode()).crawl_delay == 2.5
     assert parse_robots(b"User-agent: *\nCrawl-delay: soon").crawl_delay is None
     assert parse_robots(b"User-agent: *\nCrawl-delay: -1").crawl_delay is None
-    assert Robots().crawl_delay is None
+    assert parse_robots(b"").crawl_delay is None
 
 
 def test_no_file_allows_all():
-    assert Robots().allows("https://host/a")
+    assert parse_robots(b"").allows("https://host/a")
 
 
 def test_bytes_that_are_no_text_do_no_harm():

@@ -79,7 +79,7 @@ def test_every_document_is_fetched_once(tmp_path, source, materialize):
 
 def test_a_selection_of_documents(tmp_path, source, materialize):
     target = str(tmp_path / "target")
-    files = crawl_asset("files", source=source.uri, target=target, prefix="b", glob="*.pdf", workers=1)
+    files = crawl_asset("files", source=source.uri, target=target, glob="b/*.pdf", concurrency=1)
     materialize([files])
     assert list(get_store(target).iterate_keys()) == ["b/ü.pdf"]
 

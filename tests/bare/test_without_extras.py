@@ -1,5 +1,6 @@
 """Where no extra is installed, the core works, and everything else says what to install."""
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
@@ -7,10 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from anystore import get_store
+from anystore import anycache, get_store, read_uri, write_uri
 from anystore.errors import MissingExtra
 
-LIBRARIES = ["dagster", "pandas", "polars", "pyarrow", "pycurl", "rich", "selectolax", "typer", "yaml"]
+LIBRARIES = [
+    "dagster",
+    "lz4",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "pycurl",
+    "rich",
+    "selectolax",
+    "typer",
+    "yaml",
+    "zstandard",
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,9 +46,48 @@ def test_values_come_back(scheme, tmp_path):
     assert not store.exists("a/b")
 
 
+def test_functions_are_cached(tmp_path):
+    calls = []
+
+    @anycache(uri=str(tmp_path), name="bare")
+    def run(a):
+        calls.append(a)
+        return (a, {b"x"})
+
+    assert run(1) == run(1) == (1, {b"x"})
+    assert calls == [1]
+
+
 def test_a_listing_needs_http():
     with pytest.raises(MissingExtra, match=r"pip install 'anystore-dagster\[http\]'"):
         list(get_store("http://127.0.0.1:9/files").iterate_keys())
+
+
+def test_a_store_shows_itself_and_is_awaited(tmp_path):
+    store = get_store(tmp_path)
+    asyncio.run(store.aio.put("a/b", "hello"))
+    assert "a/" in store._repr_html_()
+    assert "a/b" in store.entries()._repr_html_()
+    assert store.usage().bytes == 5
+    with pytest.raises(MissingExtra, match=r"pip install 'anystore-dagster\[arrow\]'"):
+        store.to_arrow()
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz"])
+def test_the_standard_library_compresses(name, tmp_path):
+    store = get_store(tmp_path)
+    with store.open(f"a.{name}", "w", compression="infer") as file:
+        file.write("hello")
+    assert list(store.stream(f"a.{name}", compression=name)) == ["hello"]
+    write_uri(tmp_path / "plain", "hello")
+    with get_store(f"{tmp_path}").local_path("plain") as path:
+        assert read_uri(path) == "hello"
+
+
+@pytest.mark.parametrize("name", ["zst", "lz4"])
+def test_others_need_compression(name):
+    with pytest.raises(MissingExtra, match=r"pip install 'anystore-dagster\[compression\]'"):
+        get_store("memory://bare").open("a", "w", compression=name)
 
 
 @pytest.mark.parametrize("mode", ["parquet", "arrow"])

@@ -11,7 +11,8 @@ in which the key has no value.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +21,12 @@ from anystore.backends.fsspec.files import Info
 from anystore.backends.fsspec.media import ANY, Medium
 from anystore.backends.fsspec.options import check_arguments, class_of, find_filesystem, read_location, text_secrets
 from anystore.backends.fsspec.values import entry_of
-from anystore.errors import ForeignNameWarning
+from anystore.errors import ForeignNameWarning, VersionMismatch
 from anystore.extras import load
-from anystore.keys import Key
+from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 
+_TRIES = 8
 _MODULE_OF_PROTOCOL = {
     "ftp": "ftp",
     "s3": "buckets",
@@ -100,6 +102,9 @@ class FsspecBackend(Backend):
         return _restore, (files.protocol, files.root, files.arguments, files.uri, files.hidden)
 
     def get(self, key: Key) -> bytes:
+        for _ in range(_TRIES):
+            with suppress(VersionMismatch):  # it was replaced meanwhile: unlike a part, all of it can be read again
+                return self._medium.get(self._files, key)
         return self._medium.get(self._files, key)
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -110,6 +115,12 @@ class FsspecBackend(Backend):
 
     def stat(self, key: Key) -> Entry:
         return self._entry(key, self._files.info(key))
+
+    def local_file(self, key: Key) -> str | None:
+        if self._files.protocol not in ("file", "local"):
+            return None
+        self._files.info(key)
+        return self._files.path(key)
 
     def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         self.require_write(key, create=create, version=version, ttl=ttl)
@@ -122,6 +133,21 @@ class FsspecBackend(Backend):
         if after is not None:
             self._refuse(Feature.SORTED, f"list what is behind {after!r}", instead="list all, and compare")
         return self._walk(prefix)
+
+    def extent(self) -> tuple[Hashable, str]:
+        files = self._files
+        folder = files.root.strip("/")
+        arguments = tuple(sorted((name, repr(value)) for name, value in files.arguments.items()))
+        is_local = files.protocol in ("file", "local")
+        return "file" if is_local else (files.protocol, arguments), f"{folder}/" if folder else ""
+
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        foreign: list[str] = []
+        if is_private(prefix):
+            return
+        for key, info in self._files.children(prefix, foreign):
+            yield key if info is None else self._entry(key, info)
+        self._warn(foreign)
 
     def close(self) -> None:
         self._files.close()
@@ -138,11 +164,14 @@ class FsspecBackend(Backend):
                 else:
                     yield self._entry(key, info)
             pending.extend(reversed(folders))
+        self._warn(foreign)
+
+    def _warn(self, foreign: list[str]) -> None:
         if foreign:
             warnings.warn(
                 f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
                 ForeignNameWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _entry(self, key: str, info: Info) -> Entry:

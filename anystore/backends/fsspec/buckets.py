@@ -3,10 +3,14 @@
 The service itself keeps writes whole, so nothing is written under another name first.
 """
 
+import atexit
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any, cast
+from weakref import WeakSet
 
 from s3fs.utils import FileExpired
 
@@ -97,6 +101,20 @@ class BucketFiles(Files):
         self._bucket_seen = True
 
 
+_writers: WeakSet["BucketWriter"] = WeakSet()
+
+
+@cache
+def _abort_at_exit() -> None:
+    """Abort what is still open at the end of Python, while the thread lives in which s3fs works."""
+    atexit.register(_abort_all)
+
+
+def _abort_all() -> None:
+    for writer in list(_writers):
+        writer.abort()
+
+
 class BucketWriter(Writer):
     """A value sent as one object, or in parts once it is longer than one; the service publishes it whole."""
 
@@ -104,6 +122,7 @@ class BucketWriter(Writer):
         self._files = files
         self._key = key
         self._lease = files.borrow()
+        self._process = os.getpid()
         self._buffer = bytearray()
         self._size = 0
         self._upload = ""
@@ -111,6 +130,8 @@ class BucketWriter(Writer):
         with files.errors(key, "write", writing=True):
             cast("BucketFiles", files).check_name(self._lease.fs, key)
         self._closed = False
+        _abort_at_exit()
+        _writers.add(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         self._check_open()
@@ -147,7 +168,7 @@ class BucketWriter(Writer):
     def abort(self) -> None:
         closed, self._closed = self._closed, True
         self._buffer = bytearray()
-        if not closed and self._upload:
+        if not closed and self._upload and self._process == os.getpid():  # in a forked child, it is the parent's
             with suppress(AnystoreError):
                 self._call("abort_multipart_upload", UploadId=self._upload)
 

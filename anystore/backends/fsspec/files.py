@@ -249,6 +249,9 @@ class Files:
         """Close a file that was opened to write, and whose content nobody wants."""
         handle.close()
 
+    def disown(self, handle: Any) -> None:
+        """Let an open file go in a forked child, without a word: the parent goes on with it."""
+
     def temporary_path(self) -> str:
         """Give a new path below ``.anystore/``."""
         return self.path(f"{_UNPUBLISHED}/{secrets.token_hex(16)}")

@@ -173,6 +173,7 @@ class FileWriter(Writer):
         self._key = key
         self._size = 0
         self._handle: Any = None
+        self._process = os.getpid()
         files.purge()
         self._lease = files.borrow()
         self._path, self._handle = files.open_temporary(key, self._lease)
@@ -208,6 +209,9 @@ class FileWriter(Writer):
     def abort(self) -> None:
         handle, self._handle = self._handle, None
         if handle is None:
+            return
+        if self._process != os.getpid():
+            self._files.disown(handle)
             return
         with suppress(AnystoreError), self._files.errors(self._key, "close"):
             self._files.discard(handle)

@@ -11,7 +11,7 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -98,6 +98,12 @@ class LocalBackend(Backend):
         os.close(descriptor)
         return entry_of(key, status)
 
+    def local_file(self, key: Key) -> str | None:
+        """Give the path of the file itself."""
+        descriptor, _ = self._tree.open(key)
+        os.close(descriptor)
+        return self._tree.path(key)
+
     def exists(self, key: Key) -> bool:
         """Ask the file system."""
         try:
@@ -175,6 +181,11 @@ class LocalBackend(Backend):
         finally:
             os.close(descriptor)
 
+    def extent(self) -> tuple[Hashable, str]:
+        """Follow symbolic links to the folder."""
+        folder = os.path.realpath(self.uri).strip("/")
+        return "file", f"{folder}/" if folder else ""
+
     def _append_in_place(self, descriptor: int, key: Key, size: int, data: bytes) -> None:
         with self._tree.errors(key, "append to"):
             written = os.pwrite(descriptor, data, size)
@@ -203,15 +214,32 @@ class LocalBackend(Backend):
         """Walk the folders without asking for sizes."""
         return (key for key, _ in self._walk(prefix, after))
 
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        """Read one folder; those in it are looked into as far as the first key, since they may hold none."""
+        foreign: list[str] = []
+        if is_private(prefix) or not self._tree.has_folder(prefix):
+            return
+        for key, item in self._tree.children(prefix, foreign):
+            if key[-1] == "/":
+                if self._tree.shows_value(key) or next(self._walk_folder(key, "", []), None) is not None:
+                    yield key
+            else:
+                with suppress(OSError):  # it vanished since
+                    yield entry_of(key, item.stat())
+        self._warn(foreign)
+
     def _walk(self, prefix: str, after: Key | None) -> "Iterator[tuple[str, os.DirEntry[str]]]":
         foreign: list[str] = []
         if not is_private(prefix) and self._tree.has_folder(prefix):
             yield from self._walk_folder(prefix, after or "", foreign)
+        self._warn(foreign)
+
+    def _warn(self, foreign: list[str]) -> None:
         if foreign:
             warnings.warn(
                 f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
                 ForeignNameWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _walk_folder(self, folder: str, after: str, foreign: list[str]) -> "Iterator[tuple[str, os.DirEntry[str]]]":

@@ -277,6 +277,14 @@ class Tree:
         found.sort(key=itemgetter(0))
         return found
 
+    def shows_value(self, folder: str) -> bool:
+        """Tell whether a plain file is seen in a folder at once; if not, a value may still lie deeper."""
+        try:
+            with os.scandir(self._base + folder) as items:
+                return any(item.is_file(follow_symlinks=False) and is_key(folder + item.name) for item in items)
+        except OSError:
+            return False
+
     def _add_link(
         self, key: str, item: "os.DirEntry[str]", found: "list[tuple[str, os.DirEntry[str]]]", foreign: list[str]
     ) -> None:

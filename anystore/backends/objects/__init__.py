@@ -4,7 +4,8 @@ A key is the name of an object, exactly as given, below the folder that the URI 
 Google the generation. What obstore or the service cannot hold under its own name is refused with ``InvalidKey``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import obstore
@@ -12,7 +13,7 @@ import obstore
 from anystore.backend import Backend, Entry, Feature, Reader, Writer
 from anystore.backends.objects.batches import delete_many, delete_name, get_many, get_whole, put_many
 from anystore.backends.objects.configuration import Configuration, read_configuration
-from anystore.backends.objects.listing import scan
+from anystore.backends.objects.listing import list_folder, scan
 from anystore.backends.objects.service import Service
 from anystore.backends.objects.values import (
     ObjectReader,
@@ -153,19 +154,36 @@ class ObjectsBackend(Backend):
         delete_many(self._service, keys)
 
     def copy(self, source: Key, target: Key) -> None:
-        new, old = self._service.name(target), self._service.existing(source)
         if source == target:
             head(self._service, source)
-            return
+        elif not self.copy_from(self, source, target):
+            super().copy(source, target)
+
+    def copy_from(self, other: Backend, source: Key, target: Key) -> bool:
+        if not isinstance(other, ObjectsBackend) or not self._is_beside(other):
+            return False
+        new = self._service.name(target)
+        old = other._service.existing(source)  # noqa: SLF001 - of this class
         try:
             with self._service.errors("copy", key=source, writing=True):
                 obstore.copy(self._service.store, old, new)
         except DoesNotExist:
             raise
         except BackendError:
-            if (self.stat(source).size or 0) <= _LARGEST_COPY:
+            if (other.stat(source).size or 0) <= _LARGEST_COPY:
                 raise
-            super().copy(source, target)  # S3 copies no more than this in one step
+            return False  # S3 copies no more than this in one step
+        return True
+
+    def _is_beside(self, other: "ObjectsBackend") -> bool:
+        """Tell whether another backend is in the same container, with the same credentials and options."""
+        mine = self._service.configuration
+        theirs = other._service.configuration  # noqa: SLF001 - of this class
+        return mine == replace(theirs, root=mine.root, uri=mine.uri)
+
+    def extent(self) -> tuple[Hashable, str]:
+        one = self._service.configuration
+        return (one.kind, one.endpoint, one.container), one.root
 
     # -- listing ------------------------------------------------------------
 
@@ -173,6 +191,9 @@ class ObjectsBackend(Backend):
         if after is not None and Feature.SORTED not in self.features:
             self._refuse(Feature.SORTED, f"list from {after!r} on", instead="list all keys, and pass over the first")
         return iter(()) if is_private(prefix) else scan(self._service, prefix, after)
+
+    def children(self, prefix: str = "") -> Iterator[Entry | str]:
+        return iter(()) if is_private(prefix) else list_folder(self._service, prefix)
 
     def close(self) -> None:
         self._service.close()

@@ -54,6 +54,48 @@ def scan(service: Service, prefix: str, after: str | None) -> Iterator[Entry]:
                 yield entry_of(key, meta, kind=kind)
 
 
+def list_folder(service: Service, prefix: str) -> Iterator[Entry | str]:
+    """List one folder; what lies deeper is not asked for.
+
+    Args:
+        service: The container.
+        prefix: ``""``, or a folder ending in ``/``.
+
+    Returns:
+        An entry for each value in it, and the prefix of each folder.
+
+    Raises:
+        InvalidKey: If obstore cannot ask for the prefix.
+        BackendError: If the listing fails.
+    """
+    folder = service.folder(prefix)
+    if folder is None:
+        return
+    with service.errors("list", key=folder):
+        service.check_process()
+        found = obstore.list_with_delimiter(service.store, folder or None)
+    kind, cut = service.configuration.kind, len(service.root)
+    objects = [meta for meta in found["objects"] if meta["path"].startswith(folder)]
+    marks = _find_marks(service, [meta["path"] for meta in objects if not meta["size"]])
+    for meta in objects:
+        if meta["size"] or meta["path"] not in marks:
+            yield entry_of(meta["path"][cut:], meta, kind=kind)
+    names = [name[cut:] + "/" for name in found["common_prefixes"]]
+    yield from _drop_empty(service, [name for name in names if not is_private(name)])
+
+
+def _drop_empty(service: Service, folders: list[str]) -> list[str]:
+    """Leave out folders in which no value lies: services with files below go on listing those that were emptied."""
+    if not folders or not service.configuration.endpoint:
+        return folders
+
+    def holds_value(folder: str) -> bool:
+        return next(scan(service, folder, None), None) is not None
+
+    with ThreadPoolExecutor(min(_LOOKS_AT_ONCE, len(folders))) as pool:
+        return [folder for folder, holds in zip(folders, pool.map(holds_value, folders), strict=True) if holds]
+
+
 def _pages(service: Service, folder: str, offset: str | None) -> Iterator[Sequence[Any]]:
     pages: Any = None
     while True:

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import obstore
 from obstore.exceptions import (
-    AlreadyExistsError,
     BaseError,
     NotModifiedError,
     PermissionDeniedError,
@@ -47,6 +46,21 @@ _CODE = re.compile(r"<Code>([^<]+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _NO_CONTAINER = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
 _MAY_NOT = frozenset({"AccessDenied", "AuthorizationPermissionMismatch", "InsufficientAccountPermissions"})
+_REGION = "the bucket is in another region: give the option 'region'"
+_EXPIRED = "the credentials have expired; give new ones"
+_ARCHIVED = "the value is in an archive; restore it by the service's own means first"
+# A code, or another text of an error, and what to do about it.
+_ADVICE = {
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "redirect without LOCATION": _REGION,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "InvalidObjectState": _ARCHIVED,
+    "BlobArchived": _ARCHIVED,
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    "http://169.254.169.254/": "there are no credentials, and the machine has none to give; give some, or 'anon'",
+}
 
 # obstore's threads are made once a process and do not survive a fork: a call would wait for them for ever.
 _used_by_process: int | None = None
@@ -233,14 +247,16 @@ class Service:
         """Make our error of one of obstore's; arguments as for ``errors``."""
         uri, what = self.configuration.uri, f"{doing} {key!r}" if key else doing
         codes = set(_CODE.findall(str(error)))
-        if isinstance(error, AlreadyExistsError):
-            return AlreadyExists(f"there is a value under {key!r} in {uri} already; nothing was written")
-        if isinstance(error, (PreconditionError, NotModifiedError)):
-            return self.changed(key)
         if codes & _NO_CONTAINER:
             return self._no_container()
+        if isinstance(error, (PreconditionError, NotModifiedError)):
+            return self.changed(key)
+        if "NoSuchUpload" in codes:
+            return BackendError(f"{uri}: cannot {what}: the service has dropped the parts that it had; write it again")
         if isinstance(error, FileNotFoundError):
             return self._container_failure() or self.missing(key)
+        if advice := next((_ADVICE[text] for text in _ADVICE if text in str(error)), None):
+            return BackendError(f"{uri}{self._where()}: cannot {what}: {advice} ({self._told(error)})")
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _status(error) in (401, 403):
             said = f" ({', '.join(codes)})" if codes else ""
             if writing and codes & _MAY_NOT:
@@ -254,6 +270,10 @@ class Service:
                 f"{_MAX_SEGMENT_BYTES} bytes; use shorter names"
             )
         return BackendError(f"{uri}{self._where()}: cannot {what}: {self._told(error)}")
+
+    def taken(self, key: str) -> AlreadyExists:
+        """Make the error for a key that was to be created, and has a value."""
+        return AlreadyExists(f"there is a value under {key!r} in {self.configuration.uri} already; nothing was written")
 
     def cause(self, error: Exception) -> Exception | None:
         """Give the error to chain: none whose text holds a secret."""

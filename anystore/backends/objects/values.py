@@ -1,10 +1,12 @@
 """One value of a container being read or written."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import obstore
+from obstore.exceptions import AlreadyExistsError
 
 from anystore.backend import CHUNK_BYTES, Entry, Reader, Writer
 from anystore.backends.objects.service import ERRORS, Service
@@ -16,6 +18,8 @@ PART_BYTES = 8 << 20
 
 PARTS_IN_FLIGHT = 4
 _ATTEMPTS = 3
+_MET = ("ConditionalRequestConflict", "OperationAborted")
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 _UNTYPED = frozenset({"application/octet-stream", "binary/octet-stream"})
 
 
@@ -127,8 +131,8 @@ class ObjectReader(Reader):
             self._first = answer = ask(service, key, 0, CHUNK_BYTES)
         except BackendError:
             answer = head(service, key)
-            if answer.meta["size"]:  # of an empty value there is no first part
-                raise
+            if answer.meta["size"]:  # only of an empty value there is no first part; it may have been one until now
+                self._first = answer = ask(service, key, 0, CHUNK_BYTES)
         mimetype = answer.attributes.get("Content-Type")
         self.entry = entry_of(key, answer.meta, kind=service.configuration.kind, mimetype=mimetype)
         self.seekable = self.entry.version is not None
@@ -273,17 +277,47 @@ def put_whole(service: Service, key: Key, name: str, data: bytes, *, mode: Any) 
     parts = mode is None and len(data) > PART_BYTES
     try:
         with service.errors("write", key=key, writing=True):
-            result = obstore.put(
-                service.store,
-                name,
-                data,
-                mode=mode,
-                use_multipart=parts,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_IN_FLIGHT,
+            result = _put_at_last(
+                service,
+                key,
+                lambda: obstore.put(
+                    service.store,
+                    name,
+                    data,
+                    mode=mode,
+                    use_multipart=parts,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=PARTS_IN_FLIGHT,
+                ),
+                creating=mode == "create",
             )
     except DoesNotExist as error:
         if mode is None:
             raise
         raise service.changed(key) from error  # what S3 answers to a condition on a value that is gone
     return Entry(key, len(data), None, version_of(result, kind=service.configuration.kind))
+
+
+def _put_at_last(service: Service, key: Key, put: Callable[[], Any], *, creating: bool) -> Any:
+    """Put, and again while the service is busy with another change of the key.
+
+    obstore takes each answer 409 for a value that is there. So do services that mean it, but Amazon means that two
+    requests met, and neither need have won.
+
+    Source:
+        Amazon S3 User Guide, "Add preconditions to S3 operations with conditional requests": to a 409 of a
+        conditional write the request is to be sent again.
+    """
+    met = AlreadyExistsError()
+    for pause in (0.0, *_PAUSES):
+        time.sleep(pause)
+        try:
+            return put()
+        except AlreadyExistsError as error:
+            if any(f"<Code>{code}</Code>" in str(error) for code in _MET):
+                met = error
+            elif creating:
+                raise service.taken(key) from service.cause(error)
+            else:
+                raise
+    raise service.failure(met, "write", key=key, writing=True) from service.cause(met)

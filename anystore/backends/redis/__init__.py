@@ -1,7 +1,8 @@
 """Redis, Valkey and Kvrocks: one value, one plain string that any client reads."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha1
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from anystore.backends.redis.entries import entry_of, milliseconds, wants_versio
 from anystore.backends.redis.listing import Seen, measure, scan_pages
 from anystore.backends.redis.names import Names
 from anystore.backends.redis.reading import WatchingReader, WholeReader, whole_entry
-from anystore.backends.redis.scripts import PART, STAT, SWAP
+from anystore.backends.redis.scripts import PART, STAT, SWAP, TAKE
 from anystore.backends.redis.writing import RedisWriter
 from anystore.errors import AnystoreError, ForeignNameWarning, Unsupported
 from anystore.keys import Key, is_private
@@ -46,6 +47,7 @@ class RedisBackend(Backend):
     """
 
     features = ~Feature.SORTED
+    batches = True
 
     def __init__(self, address: Address, *, prefix: str = "") -> None:
         self.uri = address.uri
@@ -131,10 +133,14 @@ class RedisBackend(Backend):
         self._client.ask("delete", key, b"UNLINK", self._names.name(key))
 
     def take(self, key: Key) -> bytes:
-        data: bytes | None = self._client.ask("take", key, b"GETDEL", self._names.name(key))
+        name = self._names.name(key)
+        (data,) = self._client.ask_all("take", key, [(b"GETDEL", name)])
+        if isinstance(data, ResponseError) and "unknown command" in str(data):  # Redis before 6.2
+            (data,) = self._client.ask_all("take", key, [(b"EVAL", TAKE, 1, name)])
+        self._client.check("take", key, [data])
         if data is None:
             raise self.missing(key)
-        return data
+        return bytes(data)
 
     def append(self, key: Key, data: bytes) -> None:
         self.check_size(key, len(data))
@@ -154,14 +160,31 @@ class RedisBackend(Backend):
         if source == target:
             self._require(source)
             return
-        command: Command = (b"COPY", self._names.name(source), self._names.name(target), b"REPLACE")
+        if not self.copy_from(self, source, target):
+            super().copy(source, target)
+
+    def copy_from(self, other: Backend, source: Key, target: Key) -> bool:
+        if not isinstance(other, RedisBackend) or not self._is_beside(other):
+            return False
+        old = other._names.name(source)  # noqa: SLF001 - of this class
+        command: Command = (b"COPY", old, self._names.name(target), b"REPLACE")
         (answer,) = self._client.ask_all("copy", source, [command])
         if isinstance(answer, ResponseError) and "unknown command" in str(answer):
-            super().copy(source, target)  # Redis before 6.2
-            return
+            return False  # Redis before 6.2
         self._client.check("copy", source, [answer])
         if not answer:
-            raise self.missing(source)
+            raise other.missing(source)
+        return True
+
+    def _is_beside(self, other: "RedisBackend") -> bool:
+        """Tell whether another backend is of the same server and database, with the same login."""
+        mine = self._client.address
+        theirs = other._client.address  # noqa: SLF001 - of this class
+        return mine == replace(theirs, uri=mine.uri)
+
+    def extent(self) -> tuple[Hashable, str]:
+        address = self._client.address
+        return ("redis", address.host, address.port, address.socket, address.db), self._prefix
 
     def _require(self, key: Key) -> None:
         if not self.exists(key):

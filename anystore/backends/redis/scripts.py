@@ -40,6 +40,13 @@ return table.concat(found, ' ')
 """
 """Size and milliseconds left of each key, as one text; a size of -1 stands for what is gone, or no string."""
 
+TAKE = """
+local value = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return value
+"""
+"""What GETDEL does, for servers that do not have it; argument: key."""
+
 _IS_VERSION = f"""
 local function refusal(key, version)
   if redis.call('EXISTS', key) == 0 then return 'changed' end

@@ -1,5 +1,6 @@
 """Writing a value piece by piece: to a temporary key that expires by itself, then in one step to its place."""
 
+import os
 import time
 from contextlib import suppress
 from secrets import token_hex
@@ -70,6 +71,7 @@ class RedisWriter(Writer):
         self._sent = 0
         self._refreshed = 0.0
         self._open = True
+        self._process = os.getpid()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Take bytes; full pieces are sent."""
@@ -117,7 +119,7 @@ class RedisWriter(Writer):
             return
         self._open = False
         self._buffer.clear()
-        if self._sent:
+        if self._sent and self._process == os.getpid():  # the parent process may still write to it
             with suppress(BackendError):  # what cannot be deleted now expires
                 self._client.ask("delete", self._key, b"UNLINK", self._temporary)
 
@@ -150,3 +152,7 @@ class RedisWriter(Writer):
     def _check_open(self) -> None:
         if not self._open:
             raise ValueError(f"the writer of {self._key!r} is closed")
+        if self._process != os.getpid():
+            raise BackendError(
+                f"the writer of {self._key!r} was opened before the process was forked; open it again here"
+            )

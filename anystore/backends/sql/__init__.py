@@ -1,7 +1,7 @@
 """``sqlite://``, ``postgresql://``, ``mysql://``, ``mariadb://``: values in a table of a database."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import chain
 from secrets import token_hex
 from typing import Any
@@ -68,6 +68,7 @@ class SqlBackend(Backend):
     """
 
     features = ~Feature.NONE
+    batches = True
 
     def __init__(self, uri: StoreUri, *, options: Options | None = None) -> None:
         self._store_uri = uri = anchor(uri)
@@ -94,9 +95,9 @@ class SqlBackend(Backend):
             engine = make_engine(self._url, self._options)
         except ImportError as error:  # also a driver without the C library it needs
             raise missing(error.name or "a driver", needed_by=f"{scheme}://") from error
-        except (exc.NoSuchModuleError, exc.ArgumentError) as error:
+        except exc.NoSuchModuleError as error:
             raise InvalidUri(f"{self.uri}: {scheme!r} is no dialect and driver that SQLAlchemy knows") from error
-        except (TypeError, ValueError) as error:
+        except (exc.ArgumentError, AttributeError, TypeError, ValueError) as error:
             text = mask_text(str(error), secrets)
             raise InvalidOption(
                 f"{self.uri}: SQLAlchemy refuses engine_kwargs, or an option of the URI: {text}"
@@ -185,6 +186,12 @@ class SqlBackend(Backend):
 
     def copy(self, source: Key, target: Key) -> None:
         self._values().copy(source, target)
+
+    def extent(self) -> tuple[Hashable, str]:
+        if self._in_memory:
+            return super().extent()
+        url = self._url
+        return (url.get_backend_name(), url.host, url.port, url.database, self._options.table), ""
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         pages = many.list_pages(self._values(), prefix, after, keys_only=False, uri=self.uri)

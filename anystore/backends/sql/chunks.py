@@ -1,5 +1,6 @@
 """Values too long for a row: written in short transactions under an id that no row names yet."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ class Chunks:
         self._connections = connections
         self._sql = statements
         self._next_sweep = 0.0
-        # ids whose writers were forgotten: a destructor must not use a connection, it may run inside a transaction
+        # ids given up at a bad time, or whose writers were forgotten: a destructor may run inside a transaction
         self.forgotten: deque[str] = deque()
 
     def add(self, chunks_id: str, pieces: Sequence[Piece], *, first: bool) -> None:
@@ -123,7 +124,10 @@ class Chunks:
         return None
 
     def abandon(self, chunks_id: str) -> None:
-        """Give up a value that was being written, and delete its chunks."""
+        """Give up a value that was being written, and delete its chunks, if need be by the next sweep."""
+        if sys.is_finalizing() or self._connections.is_busy():
+            self.forgotten.append(chunks_id)
+            return
         with suppress(BackendError, ReadOnlyError):  # what is left is found by its age
             self._connections.change(self._sql.doom, {"id": chunks_id})
         self.drop(chunks_id)
@@ -145,7 +149,7 @@ class Chunks:
             return
         self._next_sweep = now + _SWEEP_SECONDS
         with suppress(BackendError, ReadOnlyError):  # the write was done; the next sweep may do better
-            while self.forgotten:
+            for _ in range(len(self.forgotten)):
                 self.abandon(self.forgotten.popleft())
             self._sweep_orphans()
             self._sweep_expired()

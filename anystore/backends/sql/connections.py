@@ -36,6 +36,7 @@ _ATTEMPTS = 50
 
 
 _TABLE_ATTEMPTS = 5
+_FRESH = "anystore_fresh"
 
 
 class Transaction:
@@ -86,6 +87,7 @@ class Connections(ABC):
         self._options = options
         self._failures = failures
         self._engine = self._make_engine(url)
+        _ALL.add(self)
         event.listen(self._engine, "connect", self._prepare)
         try:
             with self._engine.connect():  # now SQLAlchemy knows the server's version
@@ -110,15 +112,24 @@ class Connections(ABC):
     def close(self) -> None:
         """Close every connection that is not in use; the next use opens one again."""
 
-    def _prepare(self, connection: Any, _record: Any) -> None:
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Tell whether a statement might have to wait; one from a destructor might wait for its own thread forever."""
+
+    @abstractmethod
+    def leave_parent(self) -> None:
+        """Let go of the connections of the parent process; a reader or a listing of before the fork opens its own."""
+
+    def _prepare(self, connection: Any, record: Any) -> None:
+        record.info[_FRESH] = True
         options = self._options
         given = {**self._engine.url.query, **options.engine_kwargs.get("connect_args", {})}
         prepare_connection(
             self._engine.dialect,
             connection,
+            given=given,
             durable=options.durable,
             busy_timeout=options.busy_timeout,
-            read_timeout=float(given["read_timeout"]) if "read_timeout" in given else None,
         )
 
     def _make_tables(self, tables: Tables) -> None:
@@ -198,7 +209,8 @@ class Connections(ABC):
         return result
 
     def _discard(self, connection: Any) -> None:
-        with suppress(*self._failures.caught):
+        """Close a connection that may still be inside a transaction."""
+        with suppress(OSError, *self._failures.caught):
             connection.close()
 
     def _run(self, connection: Any, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
@@ -217,40 +229,64 @@ class Connections(ABC):
         return BackendError(f"{self._failures.uri} failed{at}: {_ATTEMPTS} times another writer was faster; try again")
 
 
-class _Handle:
-    """A connection of SQLite, and the lock of whoever uses it; closed when it is forgotten."""
+_ALL: WeakSet[Connections] = WeakSet()
+_INHERITED: list[Any] = []
+"""Connections of the parent process: neither to be used here, nor closed, which could harm it."""
 
-    def __init__(self, engine: Engine) -> None:
+
+def _leave_parents() -> None:
+    for connections in list(_ALL):
+        connections.leave_parent()
+
+
+os.register_at_fork(after_in_child=_leave_parents)
+
+
+class _Handle:
+    """A connection of SQLite, and the lock of whoever uses it; closed when it is forgotten.
+
+    A thread that another library has made, such as pyarrow or polars, is half gone when it forgets: CPython frees it
+    twice when SQLite then calls back, and crashes. Its connection is left for another thread to close.
+    """
+
+    def __init__(self, engine: Engine, left: list[Any]) -> None:
         self.lock = threading.Lock()
         self._engine = engine
+        self._left = left
+        self._is_foreign = isinstance(threading.current_thread(), _FOREIGN)
         self._fairy: Any = None
         self._connection: Any = None
-        self._process = 0
 
     def open(self) -> Any:
         """Give the driver's connection; the lock has to be held."""
         if self._connection is None:
             self._fairy = self._engine.raw_connection()
             self._connection = self._fairy.driver_connection
-            self._process = os.getpid()
         return self._connection
 
     def close(self) -> None:
-        """Close the connection, unless it is the parent process's, whom that could harm."""
-        fairy, self._fairy, self._connection = self._fairy, None, None
-        if fairy is None:
-            return
-        if self._process == os.getpid():
+        """Close the connection."""
+        fairy = self._give_up()
+        if fairy is not None:
             fairy.close()
-        else:
-            _INHERITED.append(fairy)
+
+    def leave_parent(self) -> None:
+        """Open another connection when one is needed; whoever held the lock is not in this process."""
+        self.lock = threading.Lock()
+        _INHERITED.append(self._give_up())
+
+    def _give_up(self) -> Any:
+        fairy, self._fairy, self._connection = self._fairy, None, None
+        return fairy
 
     def __del__(self) -> None:
-        self.close()
+        if self._is_foreign:
+            self._left.append(self._give_up())
+        else:
+            self.close()
 
 
-_INHERITED: list[Any] = []
-"""Connections of the parent process: neither to be used here, nor closed."""
+_FOREIGN: Any = threading._DummyThread  # noqa: SLF001 - the one way to tell a thread that Python has not made
 
 
 class FileConnections(Connections):
@@ -263,16 +299,26 @@ class FileConnections(Connections):
         # SQLite lets writers sleep and ask again; threads of one process need not
         self._writing = threading.Lock()
         engine = make_engine(url, self._options)
-        self._shared = _Handle(engine) if self._in_memory else None
+        self._left: list[Any] = []
+        self._shared = _Handle(engine, self._left) if self._in_memory else None
         return engine
 
     def _handle(self) -> _Handle:
         try:
             found: _Handle = self._local.handle
         except AttributeError:
-            found = self._local.handle = self._shared or _Handle(self._engine)
+            self._close_left()
+            found = self._local.handle = self._shared or _Handle(self._engine, self._left)
             self._handles.add(found)
         return found
+
+    def _close_left(self) -> None:
+        """Close the connections of other libraries' threads that have ended."""
+        while self._left:
+            with suppress(IndexError):  # another thread was faster
+                fairy = self._left.pop()
+                if fairy is not None:
+                    fairy.close()
 
     def fetch(self, statement: Statement, parameters: Parameters) -> list[Row]:
         """Read rows, by the shortest way there is."""
@@ -320,13 +366,32 @@ class FileConnections(Connections):
                 "raise busy_timeout in backend_config"
             )
 
+    def _discard(self, connection: Any) -> None:
+        """Keep the connection if SQLite has ended the transaction by itself, as it does when the disk is full."""
+        if connection.in_transaction and not self._in_memory:
+            self._handle().close()
+
     def close(self) -> None:
         """Close every thread's connection, once the thread does not use it; memory would be lost, and stays."""
         if self._in_memory:
             return
+        self._close_left()
         for handle in list(self._handles):
             with handle.lock:
                 handle.close()
+
+    def is_busy(self) -> bool:
+        """Tell whether somebody writes, or this thread is using its connection."""
+        return self._writing.locked() or self._handle().lock.locked()
+
+    def leave_parent(self) -> None:
+        """Let go of every thread's connection; memory is a copy that the backend does not give out."""
+        self._writing = threading.Lock()
+        _INHERITED.extend(self._left)
+        self._left.clear()
+        if not self._in_memory:
+            for handle in list(self._handles):
+                handle.leave_parent()
 
 
 class PooledConnections(Connections):
@@ -344,10 +409,11 @@ class PooledConnections(Connections):
             # what broke off in the middle of an answer would give the rest of it to the next who asks
             ours = isinstance(error, (AnystoreError, *self._failures.caught))
             if not ours or self._failures.is_lost(error):
-                fairy.invalidate()
+                self._drop(fairy)
+            else:
+                fairy.close()
             raise
-        finally:
-            fairy.close()
+        fairy.close()
 
     def _borrow_to_write(self) -> AbstractContextManager[Any]:
         return self._borrow()
@@ -359,10 +425,16 @@ class PooledConnections(Connections):
                 fairy = self._engine.raw_connection()
             except (*self._failures.caught, *_WRONG_ARGUMENTS) as error:
                 self._failures.fail_to_connect(error)
-            if self._is_alive(fairy.driver_connection):
+            # what was opened just now is not asked, or this would go on forever where a driver cannot say
+            if fairy.info.pop(_FRESH, False) or self._is_alive(fairy.driver_connection):
                 return fairy
-            fairy.invalidate()
-            fairy.close()
+            self._drop(fairy)
+
+    def _drop(self, fairy: Any) -> None:
+        """Close a connection for good, in silence: SQLAlchemy logs the failure to close what is closed already."""
+        connection = fairy.driver_connection
+        fairy.detach()
+        self._discard(connection)
 
     def _is_alive(self, connection: Any) -> bool:
         """Look whether the server has said anything unasked; if so, it nearly always was good-bye."""
@@ -380,6 +452,21 @@ class PooledConnections(Connections):
     def close(self) -> None:
         """Close what is in the pool; a connection in use is closed when it comes back."""
         self._engine.dispose()
+
+    def is_busy(self) -> bool:
+        """Tell whether all connections are in use."""
+        pool = self._engine.pool
+        return isinstance(pool, QueuePool) and pool.checkedout() >= pool.size()
+
+    def __del__(self) -> None:
+        """Close what is in the pool: drivers warn of connections that are only forgotten."""
+        if hasattr(self, "_engine"):
+            self._engine.dispose()
+
+    def leave_parent(self) -> None:
+        """Begin with an empty pool."""
+        _INHERITED.append(self._engine.pool)
+        self._engine.dispose(close=False)
 
 
 _WRONG_ARGUMENTS: tuple[type[Exception], ...] = (OSError, TypeError, ValueError)
@@ -403,11 +490,11 @@ def make_engine(url: URL, options: Options) -> Engine:
     )
     # what the URI's query says reaches the driver by itself
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
-    settings: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+    settings: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
     if dialect.name == "sqlite":
         settings["poolclass"] = StaticPool if url.database is None else NullPool
     else:
         pool = {"pool_size": options.pool_size, "max_overflow": 0, "pool_timeout": options.pool_timeout}
-        settings |= pool | {"poolclass": QueuePool, "pool_reset_on_return": None}
+        settings |= pool | {"poolclass": QueuePool}
     arguments |= given.pop("connect_args", {})
     return create_engine(url, connect_args=arguments, **(settings | given))

@@ -1,5 +1,7 @@
 """Everything that databases do each in their own way: types, clock, upsert, locks, error codes."""
 
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
@@ -196,13 +198,15 @@ class PostgresDialect(Dialect):
     def classify(self, error: BaseException) -> Failure:
         """Go by the SQLSTATE."""
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+        if error.args and isinstance(error.args[0], Mapping):  # pg8000
+            state = error.args[0].get("C", "")
         if state in ("40001", "40P01", "23505", "42P07"):  # serialization, deadlock, unique, a table made meanwhile
             return Failure.COLLISION
         if state in ("42501", "25006"):
             return Failure.FORBIDDEN
         if state in ("55P03", "57014"):
             return Failure.BUSY
-        if state.startswith("08") or state in ("57P01", "57P02", "57P03"):
+        if state.startswith(("08", "57P")):  # 57P is what operators and time limits end
             return Failure.LOST
         # what the server did not say, its client library found out, and that is about the connection
         if not state and type(error).__name__ in ("OperationalError", "InterfaceError"):
@@ -295,23 +299,31 @@ def connect_arguments(name: str, driver: str, *, connect_timeout: int, busy_time
     if name == "sqlite":
         # our own lock keeps threads apart; whichever thread finds a connection forgotten has to be able to close it
         return {"timeout": busy_timeout, "check_same_thread": False}
-    return dict.fromkeys(_CONNECT_TIMEOUTS.get(driver, ()), connect_timeout)
+    arguments: dict[str, Any] = dict.fromkeys(_CONNECT_TIMEOUTS.get(driver, ()), connect_timeout)
+    if driver in ("psycopg", "psycopg2"):
+        # or they take the database's, which may be one that not every key can be written in
+        arguments["client_encoding"] = "utf8"
+    return arguments
 
 
 def prepare_connection(
-    engine: Engine, connection: Any, *, durable: bool, busy_timeout: float, read_timeout: float | None
+    engine: Engine, connection: Any, *, given: Mapping[str, Any], durable: bool, busy_timeout: float
 ) -> None:
     """Set a new connection up.
 
     Args:
         engine: SQLAlchemy's dialect.
         connection: The driver's connection, in autocommit.
+        given: What the user has told the driver.
         durable: SQLite only: whether each commit is synced to the disk.
         busy_timeout: SQLite only: seconds to wait for another process.
-        read_timeout: PyMySQL only: seconds to wait for answers from now on.
     """
     if engine.driver == "pymysql":
-        connection._read_timeout = read_timeout  # noqa: SLF001 - there is no other way
+        # until now it was the time to connect
+        patience = float(given["read_timeout"]) if "read_timeout" in given else None
+        connection._read_timeout = patience  # noqa: SLF001 - there is no other way
+    if not any(name.startswith(("keepalives", "tcp_user_timeout")) for name in given):
+        _notice_silence(descriptor_of(connection))
     cursor = connection.cursor()
     if engine.name == "sqlite":
         _use_write_ahead_log(engine, cursor, patience=busy_timeout)
@@ -319,7 +331,29 @@ def prepare_connection(
     elif engine.name in ("mysql", "mariadb"):
         # the default locks gaps between keys, so that writers of different keys run into deadlocks
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    elif engine.driver == "psycopg" and "prepare_threshold" not in given:
+        # a pooler, such as PgBouncer, may hand each transaction to another session, where a prepared statement is
+        # unknown, or is another client's statement of the same name
+        session = cursor.execute("SELECT pg_backend_pid()").fetchone()[0]
+        if session != connection.info.backend_pid:
+            connection.prepare_threshold = None
     cursor.close()
+
+
+_SILENCE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+"""What a connection over TCP is told, where the system knows it: seconds, but for the last one."""
+
+
+def _notice_silence(descriptor: int) -> None:
+    """Have a connection break after a minute whose other end has vanished; the system waits for two hours."""
+    if descriptor < 0:
+        return
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _SILENCE.items():
+                if hasattr(socket, name):
+                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _use_write_ahead_log(engine: Engine, cursor: Any, *, patience: float) -> None:
@@ -347,5 +381,5 @@ def descriptor_of(connection: Any) -> int:
     """Give the socket of a driver's connection, or -1 where it cannot be had."""
     if hasattr(connection, "fileno"):
         return int(connection.fileno())
-    sock = getattr(connection, "_sock", None)  # PyMySQL
-    return sock.fileno() if sock is not None else -1
+    sock = getattr(connection, "_usock", getattr(connection, "_sock", None))  # pg8000, PyMySQL
+    return sock.fileno() if isinstance(sock, socket.socket) else -1

@@ -25,6 +25,7 @@ DEFAULT_DRIVERS = {
 _COMMON = ("table", "chunk_size", "engine_kwargs")
 _FILE = ("durable", "busy_timeout")
 _SERVER = ("username", "password", "pool_size", "pool_timeout", "connect_timeout")
+_FILE_OPTIONS = {"timeout", "cached_statements"}
 # Two more tables are named after it, and PostgreSQL keeps 63 bytes of a name.
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 # What an engine must not be told: each would undo a promise of the store.
@@ -179,13 +180,22 @@ def _file_of(uri: StoreUri) -> str | None:
     name = uri.path[1:]
     if uri.path == "/":
         raise InvalidUri(f"{uri.masked} names no file; write 'sqlite:///name.db', or 'sqlite://' for memory")
-    if not name or name == ":memory:":
-        return None
-    if name.startswith("file:"):
-        if ":memory:" in name or uri.query.get("mode") == "memory":
-            raise InvalidUri(f"{uri.masked} is memory by another name; write 'sqlite://'")
-        return name
-    return name
+    _check_file_options(uri, name)
+    return None if name in ("", ":memory:") else name
+
+
+def _check_file_options(uri: StoreUri, name: str) -> None:
+    """Refuse what SQLAlchemy and SQLite would drop in silence, above all ``mode=ro``."""
+    if name.startswith("file:") != ("uri" in uri.query):
+        raise InvalidUri(f"{uri.masked}: SQLite's own URIs are written 'sqlite:///file:name.db?mode=ro&uri=true'")
+    if "uri" in uri.query and (":memory:" in name or uri.query.get("mode") == "memory"):
+        raise InvalidUri(f"{uri.masked} is memory by another name; write 'sqlite://'")
+    unknown = sorted(set(uri.query) - _FILE_OPTIONS)
+    if unknown and "uri" not in uri.query:
+        raise InvalidUri(
+            f"{uri.masked} has an option {unknown[0]!r} that a file does not take; to only read, pass readonly=True, "
+            "or write 'sqlite:///file:name.db?mode=ro&uri=true'"
+        )
 
 
 def _database_of(uri: StoreUri) -> str | None:

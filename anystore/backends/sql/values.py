@@ -424,6 +424,10 @@ class SqlWriter(Writer):
     def _open(self) -> bytearray:
         if self._buffer is None:
             raise ValueError(f"the writer of {self._new.key!r} is closed")
+        if self._process != os.getpid():
+            raise BackendError(
+                f"the writer of {self._new.key!r} was opened before the process was forked; open it again here"
+            )
         return self._buffer
 
     def __del__(self) -> None:

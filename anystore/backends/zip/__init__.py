@@ -1,7 +1,7 @@
 """Values as the entries of a zip archive, which every other program can open."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -59,6 +59,7 @@ class ZipBackend(ZipView):
     """
 
     features = Feature.WRITE | Feature.LIST | Feature.SORTED | Feature.CREATE | Feature.SWAP | Feature.TAKE
+    batches = True
 
     def __init__(self, path: str, *, compression: str = "deflated", durable: bool = False) -> None:
         self._path = os.path.abspath(path)
@@ -117,6 +118,9 @@ class ZipBackend(ZipView):
 
     def copy(self, source: Key, target: Key) -> None:
         copy_value(self._archive, self.open(source), target)
+
+    def extent(self) -> tuple[Hashable, str]:
+        return ("zip", os.path.realpath(self._path)), ""
 
     def close(self) -> None:
         self._archive.forget()

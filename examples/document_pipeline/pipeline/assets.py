@@ -36,7 +36,7 @@ def document_index(context: dg.AssetExecutionContext, files: AnystoreResource) -
     """A row for each document: key, size, type, time of change, checksum, title or first line."""
     store = files.store
     present = [
-        document for document in crawled_documents(store.under(DOCUMENTS_FOLDER)) if document.status == "present"
+        document for document in crawled_documents(store.under(DOCUMENTS_FOLDER)) if document.status == "ok"
     ]
     titles, parsed = read_titles(store, present)
     rows = [

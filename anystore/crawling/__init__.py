@@ -1,0 +1,207 @@
+"""Fetch every document of a remote listing into a store, again and again.
+
+A journal below ``.anystore/`` of the target remembers what was fetched, so that an unchanged
+document costs one conditional request or none, and one that vanished is marked and kept.
+"""
+
+import logging
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Literal, get_args
+
+from anystore.crawling.index import Index
+from anystore.crawling.journal import Journal, Run
+from anystore.crawling.records import Document, Status, document_of
+from anystore.crawling.report import CrawlReport, Failure
+from anystore.crawling.run import CrawlRun, Limits, Verify
+from anystore.errors import InvalidOption
+from anystore.extras import load
+from anystore.keys import Selection, match_glob, private_key
+from anystore.progress import ProgressOption, Tracker
+from anystore.store import Store, get_store
+
+__all__ = ["CrawlReport", "Document", "Failure", "Run", "Status", "Verify", "crawl", "documents", "runs"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_DEPTH = 40
+_WEB = ("http://", "https://")
+
+
+def crawl(
+    source: Store | str,
+    target: Store | str,
+    *,
+    journal: Store | str | None = None,
+    glob: str | None = None,
+    exclude: str | Collection[str] = (),
+    max_depth: int = _MAX_DEPTH,
+    max_entries: int | None = None,
+    max_bytes: int | None = None,
+    allow_hosts: Collection[str] = (),
+    robots: bool = True,
+    concurrency: int | None = None,
+    follow: Literal["listings", "links"] = "listings",
+    verify: Verify = "fast",
+    prune: bool = False,
+    progress: ProgressOption = None,
+) -> CrawlReport:
+    """Fetch each document of a listing that the target does not have yet.
+
+    One failure never stops the rest: it is in the report. Each document is stored whole or not at
+    all. Memory is bounded, whatever the size of the listing and of its documents.
+
+    Args:
+        source: The store to list, or its URI, such as ``https://host/files/``.
+        target: The store to fill, or its URI.
+        journal: Where the crawl's memory is kept, if not in the target.
+        glob: A pattern for the keys to fetch.
+        exclude: A pattern, or several, for keys to leave out.
+        max_depth: How many folders deep to go.
+        max_entries: The most documents to look at.
+        max_bytes: About how many bytes to fetch at most; what has begun is ended.
+        allow_hosts: Hosts, beside the listing's own, to which redirects may lead.
+        robots: Whether ``robots.txt`` and its ``Crawl-delay`` are obeyed.
+        concurrency: The most requests at a time for one host: 8 unless told otherwise, 32 on this machine.
+        follow: ``links`` takes any page of a web server for a listing of what it links to, below its own folder.
+        verify: ``fast`` trusts a listing that proves a document unchanged; ``full`` also reads each stored value, and
+            fetches what is not as it was stored; ``audit`` fetches everything again.
+        prune: Whether the values of documents that vanished from the listing are deleted.
+        progress: True for a bar on a terminal or in a notebook, or a function; see :mod:`anystore.progress`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        Unsupported: If the source cannot list, or the target cannot write.
+        InvalidOption: If an argument is not what it can be.
+        BackendError: If the target or its journal fails, or another crawl is writing it. What the source does wrong is
+            in the report, and a warning in the log.
+
+    Example:
+        >>> source, target = get_store("memory://listing"), get_store("memory://archive")
+        >>> entry = source.put("a.txt", "hello")
+        >>> crawl(source, target).fetched, crawl(source, target).fetched
+        (1, 0)
+    """
+    if follow not in ("listings", "links"):
+        raise InvalidOption(f"follow={follow!r} is unknown; use 'listings' or 'links'")
+    _check(verify, max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes, concurrency=concurrency)
+    listing, store = _open(source), _open(target)
+    memory = store if journal is None else _open(journal)
+    for written in (store, memory):
+        written.backend.require_write(private_key("crawl"))
+    selection = Selection(None, None, glob)
+    excluded = [match_glob(one) for one in ([exclude] if isinstance(exclude, str) else exclude)]
+    log = Journal(memory.backend)
+    with Tracker(f"crawling {listing.uri}", progress) as tracker, Index() as index:
+        log.hold()
+        try:
+            log.load(index)
+            run = CrawlRun(
+                listing.uri,
+                store,
+                journal=log,
+                index=index,
+                covers=lambda key: selection.covers(key) and not any(one(key) for one in excluded),
+                limits=Limits(max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes),
+                verify=verify,
+                prune=prune,
+                tracker=tracker,
+            )
+            try:
+                run.learn_stored("")
+                if type(listing.backend).__module__ == "anystore.backends.http":
+                    walk = load("anystore.crawling.web").WebCrawl(
+                        run,
+                        listing.backend,
+                        allow_hosts=allow_hosts,
+                        robots=robots,
+                        concurrency=concurrency,
+                        follow_links=follow == "links",
+                    )
+                else:
+                    walk = load("anystore.crawling.stores").StoreCrawl(run, listing.backend, concurrency=concurrency)
+                walk.go()
+            except BaseException:
+                run.save()  # what was fetched before an interruption need not be fetched again
+                raise
+            report = run.end()
+        finally:
+            log.release()
+    if not report.complete:
+        first = report.failures[0].reason if report.failures else f"it was ended by {', '.join(report.limits)}"
+        _log.warning(
+            "the crawl of %s is incomplete, %s of its documents and folders failed: %s",
+            report.source,
+            len(report.failures),
+            first,
+        )
+    return report
+
+
+def documents(
+    target: Store | str,
+    *,
+    status: Status | None = None,
+    since: int | datetime | None = None,
+    journal: Store | str | None = None,
+) -> Iterator[Document]:
+    """Read what the crawls of a store have fetched.
+
+    Args:
+        target: The store, or its URI.
+        status: Only documents of this status.
+        since: Only documents that changed after a run of this number, or after a time.
+        journal: Where the crawls' memory is kept, if not in the target.
+
+    Returns:
+        The documents, in the order of their keys, those that are gone included.
+
+    Raises:
+        InvalidOption: If the status is unknown.
+        BackendError: If the journal is broken.
+    """
+    if status is not None and status not in get_args(Status):
+        raise InvalidOption(f"status={status!r} is unknown; use one of {', '.join(map(repr, get_args(Status)))}")
+    store = _open(target)
+    log = Journal((store if journal is None else _open(journal)).backend)
+    return _documents(log, store, status, since)
+
+
+def _documents(log: Journal, store: Store, status: Status | None, since: int | datetime | None) -> Iterator[Document]:
+    with Index() as index:
+        log.load(index)
+        seen = {run.source: run.started for run in log.runs if run.complete}
+        for record in index.records():
+            newer = since is None or (record.run > since if isinstance(since, int) else record.seen > since)
+            if newer and status in (None, record.status):
+                yield document_of(record, store=store, seen=seen.get(record.source))
+
+
+def runs(target: Store | str, *, journal: Store | str | None = None) -> list[Run]:
+    """Read which crawls a store has seen.
+
+    Args:
+        target: The store, or its URI.
+        journal: Where the crawls' memory is kept, if not in the target.
+
+    Returns:
+        The runs, the oldest first.
+    """
+    log = Journal(_open(target if journal is None else journal).backend)
+    with Index() as index:
+        log.load(index)
+    return log.runs
+
+
+def _open(store: Store | str) -> Store:
+    return store if isinstance(store, Store) else get_store(store)
+
+
+def _check(verify: str, **counts: int | None) -> None:
+    if verify not in get_args(Verify):
+        raise InvalidOption(f"verify={verify!r} is unknown; use 'fast', 'full' or 'audit'")
+    for name, count in counts.items():
+        if count is not None and (type(count) is not int or count < 1):
+            raise InvalidOption(f"{name}={count!r}: it is a whole number of at least 1")

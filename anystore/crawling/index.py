@@ -1,0 +1,119 @@
+"""What a journal knows, in order of keys, on disk: a million documents cost a few megabytes of memory."""
+
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from anystore.crawling.records import RECORD, Record
+
+_CACHE_KIB = 16_000
+_SCHEMA = """
+CREATE TABLE documents (
+    key TEXT PRIMARY KEY, status TEXT NOT NULL, sha256 TEXT, line BLOB NOT NULL, seen INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE stored (key TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+"""
+_PUT = """
+INSERT INTO documents (key, status, sha256, line, seen) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET status = excluded.status, sha256 = excluded.sha256, line = excluded.line,
+seen = max(seen, excluded.seen)
+"""
+_MOST_NAMES = 500  # SQLite takes a limited number of variables
+
+
+class Index:
+    """The latest record of each document, in a private temporary file that is gone when it is closed."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="anystore-crawl-")
+        self._connection = sqlite3.connect(str(Path(self._folder, "index")), isolation_level=None)
+        self._connection.executescript(
+            f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KIB};"
+            f"PRAGMA locking_mode = EXCLUSIVE; {_SCHEMA} BEGIN;"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._connection.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __len__(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+    # -- what the journal says -------------------------------------------------
+
+    def load(self, records: Iterable[tuple[Record, bytes]]) -> None:
+        """Take records from the journal; later ones take the place of earlier ones."""
+        rows = ((one.key, one.status, one.sha256, line, 0) for one, line in records)
+        self._connection.executemany(_PUT, rows)
+
+    def put(self, records: Iterable[tuple[Record, bytes]]) -> None:
+        """Take records that this crawl has made."""
+        rows = ((one.key, one.status, one.sha256, line, 1) for one, line in records)
+        self._connection.executemany(_PUT, rows)
+
+    def find(self, keys: Sequence[str]) -> dict[str, Record]:
+        """Give the records of some keys."""
+        found: dict[str, Record] = {}
+        for names in _portions(keys):
+            marks = ",".join("?" * len(names))
+            query = f"SELECT key, line FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks alone
+            found.update((key, RECORD.validate_json(line)) for key, line in self._connection.execute(query, names))
+        return found
+
+    def mark_seen(self, keys: Iterable[str]) -> None:
+        """Note that the listing has some keys."""
+        self._connection.executemany("UPDATE documents SET seen = 1 WHERE key = ?", ((key,) for key in keys))
+
+    def unseen(self) -> Iterator[Record]:
+        """Give the documents that the listing does not have."""
+        query = "SELECT key, line FROM documents WHERE seen = 0 AND key > ? ORDER BY key LIMIT 1000"
+        yield from self._pages(query)
+
+    def records(self) -> Iterator[Record]:
+        """Give all records, in the order of their keys."""
+        yield from self._pages("SELECT key, line FROM documents WHERE key > ? ORDER BY key LIMIT 1000")
+
+    def root(self) -> str:
+        """Compute one checksum over the keys and checksums of all documents that are there."""
+        digest = hashlib.sha256()
+        query = "SELECT key, sha256 FROM documents WHERE status IN ('ok', 'error') AND sha256 NOT NULL ORDER BY key"
+        for key, checksum in self._connection.execute(query):
+            digest.update(f"{key}\0{checksum}\n".encode())
+        return digest.hexdigest()
+
+    def _pages(self, query: str) -> Iterator[Record]:
+        """Read page by page, so that records may be changed meanwhile."""
+        last = ""
+        while rows := self._connection.execute(query, (last,)).fetchall():
+            for last, line in rows:  # noqa: B007 - where the next page begins
+                yield RECORD.validate_json(line)
+
+    # -- what the target holds -------------------------------------------------
+
+    def load_stored(self, sizes: Iterable[tuple[str, int | None]]) -> None:
+        """Note which values the target has."""
+        self._connection.executemany("INSERT OR REPLACE INTO stored (key, size) VALUES (?, ?)", sizes)
+
+    def stored(self, keys: Sequence[str]) -> dict[str, int | None]:
+        """Give the sizes of those keys that the target has."""
+        found: dict[str, int | None] = {}
+        for names in _portions(keys):
+            marks = ",".join("?" * len(names))
+            query = f"SELECT key, size FROM stored WHERE key IN ({marks})"  # noqa: S608 - question marks alone
+            found.update(self._connection.execute(query, names))
+        return found
+
+
+def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + _MOST_NAMES] for start in range(0, len(keys), _MOST_NAMES))

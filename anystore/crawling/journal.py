@@ -1,0 +1,243 @@
+"""The memory of crawls: segments of lines below ``.anystore/`` of a store.
+
+A small value names the segments; it is replaced after a segment is whole, so that a killed
+crawl leaves no half of one. A line is written after its document is committed.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from secrets import token_hex
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from anystore.backend import Backend, Feature
+from anystore.crawling.index import Index
+from anystore.crawling.records import RECORD, Record
+from anystore.errors import BackendError, DoesNotExist
+from anystore.extras import load
+from anystore.keys import Key, private_key
+from anystore.streams import iterate_lines
+
+_HEAD = private_key("crawl/journal.json")
+_LEASE = "crawl"
+_LEASE_SECONDS = 6.0
+_APPEND_SECONDS = 1.0
+_SEGMENT_SECONDS = 5.0
+_SEGMENT_LINES = 500
+_SMALL = 1000  # lines that are not worth compacting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One crawl, as the journal keeps it.
+
+    Attributes:
+        type: Tells such a line from a document's.
+        number: From 1 on, in the order of the crawls.
+        source: URI of the listing, with secrets masked.
+        target: URI of the store, with secrets masked.
+        started: When it began; aware, in UTC.
+        ended: When it ended.
+        complete: Whether everything that was wanted is in the target.
+        walked: Whether the listing was read to its end.
+        root: Checksum over all documents, as in the report.
+        counts: The counters of the report.
+        limits: The limits that ended it early.
+    """
+
+    type: Literal["run"] = "run"
+    number: int
+    source: str
+    target: str
+    started: datetime
+    ended: datetime
+    complete: bool
+    walked: bool
+    root: str
+    counts: dict[str, int] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+
+
+_RUN = TypeAdapter(Run)
+_RUN_START = b'{"type":"run"'
+
+
+class _Head(BaseModel):
+    """Names the segments, in their order, and those that are waiting to be deleted."""
+
+    format: Literal[1] = 1
+    segments: list[str] = []
+    garbage: list[str] = []
+    lines: int = 0
+
+
+class Journal:
+    """The journal of one target, open for one crawl, or to be read.
+
+    Args:
+        backend: Where it is kept.
+        clock: Tells monotonic seconds.
+    """
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._appends = Feature.APPEND in backend.features
+        self._head = _Head()
+        self._segment: str | None = None
+        self._pending: list[bytes] = []
+        self._written_at = clock()
+        self._lease: Any = None
+        self.runs: list[Run] = []
+        self.last_run = 0
+        """The greatest number of a run that has written something, even if it was killed."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, with secrets masked."""
+        return self._backend.uri
+
+    # -- one crawl at a time -----------------------------------------------------
+
+    def hold(self) -> None:
+        """Make sure that no other crawl writes here, if the store can hold leases.
+
+        Raises:
+            BackendError: If another crawl does.
+        """
+        if not {Feature.CREATE, Feature.SWAP} <= set(self._backend.features):
+            return
+        locks: ModuleType = load("anystore.locks")
+        lease = locks.Lock(self._backend, _LEASE, ttl=_LEASE_SECONDS, clock=self._clock)
+        # a crawl that was killed leaves its lease for so long
+        if not lease.acquire(timeout=_LEASE_SECONDS * 1.5):
+            raise BackendError(
+                f"another crawl is writing the journal in {self.uri}; wait until it has ended, or give this one "
+                "a target or a journal of its own"
+            )
+        self._lease = lease
+
+    def release(self) -> None:
+        """Let other crawls write."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+    # -- reading -------------------------------------------------------------------
+
+    def load(self, index: Index) -> None:
+        """Read everything: documents into an index, and the runs.
+
+        Raises:
+            BackendError: If the journal is broken.
+        """
+        try:
+            self._head = _Head.model_validate_json(self._backend.get(_HEAD))
+        except DoesNotExist:
+            return
+        except ValidationError as error:
+            raise self._broken(str(_HEAD), error) from error
+        for name in self._head.segments:
+            index.load(self._read(name))
+
+    def _read(self, name: str) -> Iterator[tuple[Record, bytes]]:
+        try:
+            for line in iterate_lines(self._backend.read(_segment_key(name))):
+                if line.startswith(_RUN_START):
+                    self.runs.append(_RUN.validate_json(line))
+                    self.last_run = max(self.last_run, self.runs[-1].number)
+                else:
+                    record = RECORD.validate_json(line)
+                    self.last_run = max(self.last_run, record.run)
+                    yield record, line
+        except (DoesNotExist, ValidationError) as error:
+            raise self._broken(name, error) from error
+
+    def _broken(self, name: str, error: Exception) -> BackendError:
+        what = "is missing" if isinstance(error, DoesNotExist) else "cannot be read"
+        return BackendError(
+            f"the journal of crawls in {self.uri} is broken: {name!r} {what}; delete {str(_HEAD)!r} there to begin "
+            "a new one: documents that are stored are compared with the source, and kept"
+        )
+
+    # -- writing -------------------------------------------------------------------
+
+    def add(self, lines: list[bytes]) -> None:
+        """Add lines, which are written soon.
+
+        Raises:
+            BackendError: If the store fails, or another crawl has taken over.
+        """
+        self._pending += lines
+        age = self._clock() - self._written_at
+        if age >= (_APPEND_SECONDS if self._appends else _SEGMENT_SECONDS) or (
+            len(self._pending) >= _SEGMENT_LINES and not self._appends
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added."""
+        self._written_at = self._clock()
+        if not self._pending:
+            return
+        if self._lease is not None and not self._lease.held:
+            raise BackendError(
+                f"this crawl has lost the journal in {self.uri}: it stood still for too long, and another one may have "
+                "taken over; crawl again"
+            )
+        lines, self._pending = self._pending, []
+        data = b"".join(line + b"\n" for line in lines)
+        name = self._segment or self._new_name()
+        if self._appends:
+            self._backend.append(_segment_key(name), data)
+        else:
+            self._backend.put(_segment_key(name), data)
+        self._head.lines += len(lines)
+        if self._segment is None:
+            self._head.segments.append(name)
+            self._save_head()
+        self._segment = name if self._appends else None
+
+    def end(self, run: Run, index: Index) -> None:
+        """Write a run's own line, and compact the journal where more than half of it is of no use.
+
+        Args:
+            run: The run that has ended.
+            index: All documents.
+        """
+        self.runs.append(run)
+        self._pending.append(_RUN.dump_json(run))
+        self.flush()
+        if self._head.lines > 2 * (len(index) + len(self.runs)) + _SMALL:
+            self._compact(index)
+
+    def _compact(self, index: Index) -> None:
+        name = self._new_name()
+        with self._backend.writer(_segment_key(name)) as writer:
+            for run in self.runs:
+                writer.write(_RUN.dump_json(run) + b"\n")
+            for record in index.records():
+                writer.write(RECORD.dump_json(record) + b"\n")
+        self._head = _Head(segments=[name], garbage=self._head.segments, lines=len(index) + len(self.runs))
+        self._save_head()
+
+    def _save_head(self) -> None:
+        """Publish the names of the segments, then delete what is not named any more."""
+        self._backend.put(_HEAD, self._head.model_dump_json().encode())
+        garbage, self._head.garbage = self._head.garbage, []
+        for name in garbage:
+            with suppress(DoesNotExist):
+                self._backend.delete(_segment_key(name))
+
+    def _new_name(self) -> str:
+        last = max((int(name.partition("-")[0]) for name in self._head.segments), default=0)
+        return f"{last + 1:08d}-{token_hex(4)}"
+
+
+def _segment_key(name: str) -> Key:
+    return private_key(f"crawl/{name}.jsonl")

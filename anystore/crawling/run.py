@@ -1,0 +1,429 @@
+"""One crawl, whatever its source: what was seen, what is to be done, and what came of it.
+
+Only one thread changes it. A document counts as unchanged when the listing proves it, or the
+source says so when it is asked; everything else is fetched.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from anystore.backend import Entry
+from anystore.crawling.index import Index
+from anystore.crawling.journal import Journal, Run
+from anystore.crawling.records import RECORD, Record, Status
+from anystore.crawling.report import CrawlReport, Failure
+from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey, KeyConflict
+from anystore.keys import Key
+from anystore.progress import Tracker
+from anystore.store import Store
+
+Verify = Literal["fast", "full", "audit"]
+"""How far a crawl trusts what is there: see :func:`anystore.crawl`."""
+
+What = Literal["fetched", "unchanged", "kept", "healed", "error", "skipped", "suspicious"]
+"""What was done with a document; ``kept``: its stored value was looked at, and is as it was fetched."""
+
+_STORED_SLACK = 100_000  # keys of a target that are listed, beside ten for each document, before it is asked one by one
+_BATCH = 1000
+_MOST_TARGET_FAILURES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a crawl may take.
+
+    Attributes:
+        max_depth: Folders in folders.
+        max_entries: Documents of the listing.
+        max_bytes: Bytes that are fetched.
+    """
+
+    max_depth: int
+    max_entries: int | None
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A document, as a listing has it.
+
+    Attributes:
+        key: Its key.
+        url: Where it is, with secrets masked.
+        shown: What the listing says of its size and time, or its version, in one text; None if it says nothing that
+            would be another text after a change.
+        size: Length in bytes, if it is told exactly.
+        time: The time that the listing tells, perhaps in a zone of its own.
+        fine: Whether times are told to the second; to the minute otherwise.
+        entry: What another store than a web server knows of it.
+    """
+
+    key: str
+    url: str
+    shown: str | None
+    size: int | None = None
+    time: datetime | None = None
+    fine: bool = True
+    entry: Entry | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A document to look after.
+
+    Attributes:
+        listed: The document.
+        known: What the journal says of it, if it was this source's before.
+        held: Whether the target has the value that the journal speaks of, as far as its size tells.
+        proven: Whether the listing proves that it is unchanged, so that only the stored value is to be looked at.
+        adopts: Whether the target has a value of that size which the journal does not know.
+        audits: Whether it is to be fetched even if the source says that it is unchanged.
+        expected: Checksums that a file beside it tells.
+    """
+
+    listed: Listed
+    known: Record | None
+    held: bool = False
+    proven: bool = False
+    adopts: bool = False
+    audits: bool = False
+    expected: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a task.
+
+    Attributes:
+        what: What was done.
+        size: Length of the stored value.
+        sha256: Its checksum.
+        etag: The source's token of the version.
+        last_modified: The source's own word for the time.
+        modified: The time.
+        mimetype: The media type.
+        settled: Whether the listing's text proves the same bytes from now on.
+        error: Why it was not fetched.
+        by_target: Whether it was the target that did not take it.
+    """
+
+    what: What
+    size: int | None = None
+    sha256: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    modified: datetime | None = None
+    mimetype: str | None = None
+    settled: bool = False
+    error: AnystoreError | None = None
+    by_target: bool = False
+
+
+class CrawlRun:
+    """The state of one crawl.
+
+    Args:
+        source: URI of the listing, with secrets masked.
+        target: The store to fill.
+        journal: Its memory.
+        index: What the journal knows.
+        covers: Tells whether a key is wanted.
+        limits: What the crawl may take.
+        verify: How far it trusts what is there.
+        prune: Whether values of documents that are gone are deleted.
+        tracker: Is told what a progress bar shows.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: Store,
+        *,
+        journal: Journal,
+        index: Index,
+        covers: Callable[[str], bool],
+        limits: Limits,
+        verify: Verify,
+        prune: bool,
+        tracker: Tracker,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.limits = limits
+        self.verify = verify
+        self._journal = journal
+        self._index = index
+        self._covers = covers
+        self._prune = prune
+        self._tracker = tracker
+        self._number = journal.last_run + 1
+        self._started = datetime.now(UTC)
+        self._begun = time.monotonic()
+        self._counts = dict.fromkeys(
+            ("listed", "fetched", "unchanged", "gone", "pruned", "skipped", "healed", "bytes"), 0
+        )
+        self._failures: list[Failure] = []
+        self._reached: list[str] = []
+        self._passed_over: list[str] = []
+        self._stored_all = False
+        self._target_failures = 0
+        self.walked = True
+        """Whether the listing was read to its end so far."""
+        self.ended_by: str | None = None
+        """The limit, or the failure, that ends the crawl early."""
+
+    # -- what is to be done ------------------------------------------------------
+
+    def learn_stored(self, prefix: str) -> None:
+        """List what the target holds, unless it holds far more than what crawls have stored."""
+        left = _STORED_SLACK + 10 * len(self._index)
+        entries = self.target.backend.scan(prefix)
+        while batch := [(entry.key, entry.size) for _, entry in zip(range(_BATCH), entries, strict=False)]:
+            self._index.load_stored(batch)
+            left -= len(batch)
+            if left <= 0:
+                return
+        self._stored_all = True
+
+    def sort(self, listed: Iterable[Listed]) -> Iterator[Task]:
+        """Take documents of the listing, and give those that need something to be done.
+
+        Args:
+            listed: Documents; those that are not wanted, or that came before, are left out.
+
+        Returns:
+            A task for each that the listing does not prove to be unchanged.
+        """
+        wanted: dict[str, Listed] = {}
+        for one in listed:
+            if self._covers(one.key) and wanted.setdefault(one.key, one).url != one.url:
+                self.fail(one.key, f"{one.url} has the same key as {wanted[one.key].url}, and was left out")
+        keys = list(wanted)
+        known, stored = self._index.find(keys), self._index.stored(keys)
+        self._index.mark_seen(known)
+        for key, one in wanted.items():
+            if self.ended_by:
+                return
+            record = known.get(key)
+            if record is not None and record.run == self._number:  # two names of a listing that are one key
+                if record.url != one.url:
+                    self.fail(key, f"{one.url} has the key of {record.url}, which was fetched; it was left out")
+                continue
+            if self.limits.max_entries is not None and self._counts["listed"] >= self.limits.max_entries:
+                self.reach(f"max_entries={self.limits.max_entries}")
+                return
+            self._counts["listed"] += 1
+            task = self._task(one, record, self._stored_size(key, record, stored))
+            self._tracker.expect(size=one.size if task is not None else 0)
+            if task is None:
+                self._tracker.advance()
+            else:
+                yield task
+
+    def _stored_size(self, key: str, record: Record | None, stored: dict[str, int | None]) -> int | None:
+        if self._stored_all or record is None:
+            return stored.get(key)
+        try:
+            return self.target.backend.stat(Key(key)).size
+        except DoesNotExist:
+            return None
+
+    def _task(self, one: Listed, record: Record | None, size: int | None) -> Task | None:
+        ours = record if record is not None and record.source == self.source else None
+        if ours is None or ours.sha256 is None:
+            # a killed crawl may have stored it, and not said so
+            adopts = self.verify != "audit" and size is not None and size == one.size
+            return Task(listed=one, known=ours, adopts=adopts)
+        record = ours
+        held = size == record.size
+        proven = (
+            held
+            and record.settled
+            and one.shown is not None
+            and (record.url, record.listed) == (one.url, one.shown)
+            and record.status in ("ok", "gone")
+            and self.verify != "audit"
+        )
+        if proven and self.verify == "fast":
+            self._counts["unchanged"] += 1
+            if record.status == "gone":
+                self._write(replace(record, status="ok", seen=self._started, run=self._number))
+            return None
+        return Task(listed=one, known=record, held=held, proven=proven, audits=self.verify == "audit")
+
+    # -- what came of it -----------------------------------------------------------
+
+    def done(self, task: Task, outcome: Outcome) -> None:
+        """Take what came of a task into the journal and the counts."""
+        one, known = task.listed, task.known
+        now = datetime.now(UTC)
+        self._tracker.advance(failed=int(outcome.what in ("error", "suspicious")))
+        if outcome.what in ("error", "skipped", "suspicious"):
+            self._not_fetched(task, outcome, now)
+            return
+        if outcome.what == "kept":
+            self._confirm(task)
+            return
+        self._target_failures = 0
+        self._counts[outcome.what] += 1
+        is_same = outcome.what == "unchanged" and known is not None and known.status == "ok"
+        if outcome.what != "unchanged":
+            self._counts["bytes"] += outcome.size or 0
+            self._tracker.moved(outcome.size or 0)
+        self._write(
+            Record(
+                key=one.key,
+                source=self.source,
+                url=one.url,
+                status="ok",
+                listed=one.shown,
+                settled=outcome.settled,
+                size=outcome.size,
+                sha256=outcome.sha256,
+                etag=outcome.etag,
+                last_modified=outcome.last_modified,
+                modified=outcome.modified,
+                mimetype=outcome.mimetype,
+                first_seen=known.first_seen if known else self._started,
+                seen=now,
+                fetched=known.fetched if known and outcome.what == "unchanged" else now,
+                run=known.run if is_same and known else self._number,
+            )
+        )
+        if self.limits.max_bytes is not None and self._counts["bytes"] >= self.limits.max_bytes:
+            self.reach(f"max_bytes={self.limits.max_bytes}")
+
+    def _confirm(self, task: Task) -> None:
+        self._counts["unchanged"] += 1
+        if task.known is not None and task.known.status == "gone":
+            self._write(replace(task.known, status="ok", seen=self._started, run=self._number))
+
+    def _not_fetched(self, task: Task, outcome: Outcome, now: datetime) -> None:
+        one, known = task.listed, task.known
+        reason = str(outcome.error)
+        status: Status = "error"
+        if outcome.what == "skipped" or isinstance(outcome.error, InvalidKey | KeyConflict):
+            status = "skipped"
+            self._counts["skipped"] += 1
+        elif outcome.what == "suspicious":
+            status = "suspicious"
+        if outcome.what != "skipped":
+            self.fail(one.key, reason)
+        if outcome.by_target and outcome.error is not None:
+            self._target_failed(outcome.error)
+        before = known or Record(
+            key=one.key,
+            source=self.source,
+            url=one.url,
+            status=status,
+            first_seen=self._started,
+            seen=now,
+            run=self._number,
+        )
+        self._write(
+            replace(
+                before,
+                url=one.url,
+                status=status,
+                settled=False,
+                seen=now,
+                run=before.run if before.status == status else self._number,
+                attempts=before.attempts + 1,
+                error=reason,
+            )
+        )
+
+    def _target_failed(self, error: AnystoreError) -> None:
+        """Count a value that the target did not take; after some of them in a row it is not asked any more."""
+        if isinstance(error, InvalidKey | KeyConflict):
+            return
+        self._target_failures += 1
+        if self._target_failures >= _MOST_TARGET_FAILURES and not self.ended_by:
+            self.ended_by = f"{self.target.uri} took none of {_MOST_TARGET_FAILURES} values in a row"
+            self._reached.append("target")
+
+    def fail(self, key: str, reason: str) -> None:
+        """Report a document, or a part of the listing, that is missing."""
+        self._failures.append(Failure(key, reason))
+
+    def lose(self, key: str, reason: str) -> None:
+        """Report a part of the listing that could not be read, so that nothing counts as gone."""
+        self.walked = False
+        self.fail(key, reason)
+
+    def pass_over(self, folder: str) -> None:
+        """Leave out a folder that may not be read; what was fetched from there before does not count as gone."""
+        self._counts["skipped"] += 1
+        self._passed_over.append(folder)
+
+    def reach(self, limit: str) -> None:
+        """End the crawl, since it has taken as much as it may."""
+        if self.ended_by is None:
+            self.ended_by = limit
+            self._reached.append(limit)
+            self.walked = False
+
+    # -- the end ---------------------------------------------------------------------
+
+    def end(self) -> CrawlReport:
+        """Mark what is gone, write the journal, and give the report."""
+        self._tracker.listed()
+        if self.walked and not self.ended_by:
+            self._mark_gone()
+        ended = datetime.now(UTC)
+        report = CrawlReport(
+            source=self.source,
+            target=self.target.uri,
+            run=self._number,
+            started=self._started,
+            failures=tuple(sorted(self._failures, key=lambda failure: failure.key)),
+            limits=tuple(self._reached),
+            seconds=time.monotonic() - self._begun,
+            root=self._index.root(),
+            **self._counts,
+        )
+        run = Run(
+            number=self._number,
+            source=self.source,
+            target=self.target.uri,
+            started=self._started,
+            ended=ended,
+            complete=report.complete,
+            walked=self.walked and not self.ended_by,
+            root=report.root,
+            counts=self._counts | {"failed": len(report.failures)},
+            limits=report.limits,
+        )
+        self._journal.end(run, self._index)
+        return report
+
+    def save(self) -> None:
+        """Write what was done so far, so that an interrupted crawl goes on where it was."""
+        self._journal.flush()
+
+    def _mark_gone(self) -> None:
+        for record in self._index.unseen():
+            was_gone, prunes = record.status == "gone", self._prune and record.sha256 is not None
+            if record.source != self.source or not self._covers(record.key) or (was_gone and not prunes):
+                continue
+            if record.key.startswith(tuple(self._passed_over)):
+                continue
+            self._counts["gone"] += not was_gone
+            gone = replace(record, status="gone", seen=self._started, run=self._number)
+            if prunes:
+                try:
+                    self.target.backend.delete(Key(record.key))
+                except BackendError as error:
+                    self.fail(record.key, f"it is gone from the listing, and its value cannot be deleted: {error}")
+                else:
+                    self._counts["pruned"] += 1
+                    gone = replace(gone, size=None, sha256=None, etag=None, last_modified=None, settled=False)
+            self._write(gone)
+
+    def _write(self, *records: Record) -> None:
+        lines: Sequence[bytes] = [RECORD.dump_json(record, exclude_defaults=True) for record in records]
+        self._index.put(zip(records, lines, strict=True))
+        self._journal.add(list(lines))

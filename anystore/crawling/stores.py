@@ -1,0 +1,169 @@
+"""A crawl of any store that can be listed: versions take the place of what HTTP says."""
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+
+from anystore.backend import Backend, Entry
+from anystore.crawling.run import CrawlRun, Listed, Outcome, Task, What
+from anystore.errors import AnystoreError, BackendError, DoesNotExist, ForeignNameWarning, VersionMismatch
+from anystore.keys import Key
+from anystore.web.digests import Checksums
+
+_WORKERS = 16
+_PAGE = 200
+_PENDING_PER_WORKER = 4
+_TRIES = 3
+_GRANULE = timedelta(seconds=2)  # some file systems count by two seconds
+
+
+class StoreCrawl:
+    """Lists a store and fetches what the run wants of it.
+
+    Args:
+        run: Says what is wanted, and takes what came of it.
+        source: The backend to list.
+        concurrency: How many documents are fetched at a time, or None.
+    """
+
+    def __init__(self, run: CrawlRun, source: Backend, *, concurrency: int | None = None) -> None:
+        self._run = run
+        self._source = source
+        self._target = run.target.backend
+        self._workers = concurrency or _WORKERS
+        self._pending: dict[Future[Outcome], Task] = {}
+
+    def go(self) -> None:
+        """List to the end, or to the first limit."""
+        entries = self._list()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="anystore-crawl") as pool:
+            try:
+                while not self._run.ended_by and (page := [one for one, _ in zip(entries, range(_PAGE), strict=False)]):
+                    for task in self._run.sort(map(self._listed, page)):
+                        self._pending[pool.submit(self._look_after, task)] = task
+                        if len(self._pending) >= self._workers * _PENDING_PER_WORKER:
+                            self._reap(wait(self._pending, return_when=FIRST_COMPLETED).done)
+                self._reap(wait(self._pending).done)
+            except BaseException:
+                for future in self._pending:
+                    future.cancel()
+                raise
+
+    def _reap(self, done: set[Future[Outcome]]) -> None:
+        for future in done:
+            self._run.done(self._pending.pop(future), future.result())
+
+    def _list(self) -> Iterator[Entry]:
+        """Yield what is not too deep; what keeps the listing from its end becomes a failure."""
+        entries = self._source.scan("")
+        try:
+            while True:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always", ForeignNameWarning)
+                    entry = next(entries, None)
+                for warning in caught:
+                    # names that cannot be keys are documents that were not fetched
+                    if issubclass(warning.category, ForeignNameWarning):
+                        self._run.fail("", str(warning.message))
+                    else:
+                        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+                if entry is None:
+                    return
+                if entry.key.count("/") > self._run.limits.max_depth:
+                    self._run.lose(entry.key, f"it is more than max_depth={self._run.limits.max_depth} folders deep")
+                else:
+                    yield entry
+        except AnystoreError as error:
+            self._run.lose("", f"the listing is incomplete: {error}")
+
+    def _listed(self, entry: Entry) -> Listed:
+        shown = None
+        if entry.version is not None:
+            shown = f"version {entry.version}"
+        elif entry.size is not None and entry.modified is not None:
+            shown = f"{entry.size} {entry.modified:%Y-%m-%dT%H:%M:%S.%f}"
+        return Listed(
+            key=entry.key,
+            url=self._source.locate(Key(entry.key)),
+            shown=shown,
+            size=entry.size,
+            time=entry.modified,
+            entry=entry,
+        )
+
+    # -- in a worker's thread ------------------------------------------------------------
+
+    def _look_after(self, task: Task) -> Outcome:
+        try:
+            if task.proven:
+                return Outcome(what="kept") if self._is_whole(task) else self._fetch(task, what="healed")
+            if task.held and not task.audits and task.known is not None and task.listed.shown is None:
+                # the listing says too little
+                entry = self._source.stat(Key(task.listed.key))
+                if entry.version is not None and entry.version == task.known.etag:
+                    return self._outcome(task, entry, "unchanged", task.known.size, task.known.sha256)
+            return self._fetch(task, what="fetched")
+        except AnystoreError as error:
+            return Outcome(what="error", error=error)
+
+    def _is_whole(self, task: Task) -> bool:
+        sums = Checksums({})
+        try:
+            with self._target.reader(Key(task.listed.key)) as reader:
+                for piece in reader.read():
+                    sums.update(piece)
+        except (DoesNotExist, VersionMismatch):
+            return False
+        return task.known is not None and sums.sha256 == task.known.sha256
+
+    def _fetch(self, task: Task, *, what: What) -> Outcome:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._fetch_once(task, what)
+            except VersionMismatch:  # it was changed while it came
+                if attempt == _TRIES:
+                    raise
+        raise AssertionError
+
+    def _fetch_once(self, task: Task, what: What) -> Outcome:
+        key, sums = Key(task.listed.key), Checksums(task.expected)
+        began = datetime.now(UTC)
+        with self._source.reader(key) as reader:
+            try:
+                writer = self._target.writer(key)
+            except AnystoreError as error:
+                return Outcome(what="error", error=error, by_target=True)
+            with writer:
+                for piece in reader.read():
+                    sums.update(piece)
+                    writer.write(piece)
+                if reader.entry.size not in (None, sums.size):
+                    raise BackendError(f"{task.listed.url} has {reader.entry.size:,} bytes, and {sums.size:,} came")
+            same = what == "fetched" and task.held and task.known is not None and task.known.sha256 == sums.sha256
+            return self._outcome(task, reader.entry, "unchanged" if same else what, sums.size, sums.sha256, began=began)
+
+    def _outcome(
+        self,
+        task: Task,
+        entry: Entry,
+        what: What,
+        size: int | None,
+        sha256: str | None,
+        *,
+        began: datetime | None = None,
+    ) -> Outcome:
+        listed = task.listed.entry
+        same = listed is not None and listed.version == entry.version
+        if listed is not None and listed.version is None:  # a listing may tell less than the value's own entry
+            same = (listed.size, listed.modified) == (entry.size, entry.modified)
+        over = began is not None and entry.modified is not None and entry.modified + _GRANULE <= began
+        return Outcome(
+            what=what,
+            size=size,
+            sha256=sha256,
+            etag=entry.version,
+            modified=entry.modified,
+            mimetype=entry.mimetype,
+            settled=same and (listed is not None and (listed.version is not None or over)),
+        )

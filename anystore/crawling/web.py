@@ -1,0 +1,471 @@
+"""A crawl of what web servers list: the walk and the fetching go on side by side.
+
+One thread drives the requests; others only store what has come, and fetch long bodies piece
+by piece. Listings and documents share the limit of their host.
+"""
+
+import hashlib
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from anystore.backends.http import HttpBackend
+from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
+from anystore.crawling.run import CrawlRun, Listed, Outcome, Task
+from anystore.errors import AnystoreError, BackendError
+from anystore.keys import PRIVATE_FOLDER, is_key
+from anystore.web.addresses import AddressGuard, is_proxied
+from anystore.web.client import own_name
+from anystore.web.digests import SUMS_NAMES, parse_sums
+from anystore.web.fetcher import Fetch, Fetched, Fetcher
+from anystore.web.listing import ListedEntry, Listing, parse_listing
+from anystore.web.robots import Robots, parse_robots
+from anystore.web.urls import decoded_path, is_folder_of, masked_url, origin_of, redirect_target
+
+_SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it is stored
+_MAX_PAGE_BYTES = 32 << 20
+_PIECE_BYTES = 1 << 20
+_MOST_EQUAL = 3
+_MAX_ROBOTS_BYTES = 512 * 1024
+_MAX_SUMS_BYTES = 8 << 20
+_MOST_WAITING = 4000  # documents that wait to be fetched, before the walk waits for them
+_MOST_STORING_BYTES = 32 << 20
+_MOST_STORING = 64
+_STORING_THREADS = 8
+_LONG_THREADS = 4
+_BATCH_SECONDS = 0.02
+_BATCH_MOST = 64
+_TRIES = 3
+_IDENTITY = {"Accept-Encoding": "identity"}
+_ACCEPT = {"Accept": "application/json, text/html;q=0.9, application/xml;q=0.8, */*;q=0.1"} | _IDENTITY
+_WEBDAV = {"Depth": "1", "Content-Type": "application/xml; charset=utf-8"} | _IDENTITY
+_WEBDAV_BODY = (
+    b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype/><getcontentlength/>'
+    b"<getlastmodified/></prop></propfind>"
+)
+_TOO_MANY = 429
+_MAY_BE_WEBDAV = (200, 400, 403, 404, 405, 501)
+_NOT_MODIFIED = frozenset({304})
+_INDEX = "index.html"
+_PER_HOST = 8
+_PER_HOST_LOOPBACK = 32
+_PAGE_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*(?:<!doctype\s+html|<html|<head|<body)", re.IGNORECASE | re.DOTALL)
+_ZONE = timedelta(minutes=15)  # zones differ by whole quarters of an hour
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A folder of which the listing is to be read."""
+
+    folder: str
+    url: str
+    depth: int
+    trail: tuple[bytes, ...] = ()
+    is_seed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _RobotsFile:
+    origin: tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The checksums of a folder, and the documents that wait for them."""
+
+    jobs: list[Job]
+
+
+class WebCrawl:
+    """Walks a listing and fetches what the run wants of it.
+
+    Args:
+        run: Says what is wanted, and takes what came of it.
+        source: The listing.
+        allow_hosts: Hosts beside the listing's own that redirects may lead to.
+        robots: Whether ``robots.txt`` is obeyed.
+        concurrency: The most requests at a time for one host, or None.
+        follow_links: Whether any page of links is a listing.
+    """
+
+    def __init__(
+        self,
+        run: CrawlRun,
+        source: HttpBackend,
+        *,
+        allow_hosts: Iterable[str] = (),
+        robots: bool = True,
+        concurrency: int | None = None,
+        follow_links: bool = False,
+    ) -> None:
+        self._run = run
+        self._url = source.url
+        self._guard = AddressGuard(source.url)
+        self._client = replace(source.client, guard=None if is_proxied(source.url) else self._guard)
+        self._hosts = frozenset(host.lower() for host in allow_hosts)
+        self._obeys_robots = robots
+        self._follow_links = follow_links
+        self._asks_webdav = False
+        self._no_listing = ""
+        self._met: set[bytes] = set()
+        self._concurrency = concurrency
+        self._robots: dict[tuple[str, str, int], Robots] = {}
+        self._pages: deque[_Page] = deque()
+        self._batch: list[tuple[Job, Fetched]] = []
+        self._storing: dict[Future[tuple[float, list[tuple[Task, Outcome]]]], int] = {}
+        self._put_seconds = _BATCH_SECONDS
+        self._long: dict[Future[Outcome], Job] = {}
+        self._fetcher = Fetcher(self._client, most=self._most, follows=self._follows)
+        self._keeper = Keeper(run.target.backend, self._client)
+
+    def go(self) -> None:
+        """Walk to the end of the listing, or to the first limit."""
+        with (
+            ThreadPoolExecutor(_STORING_THREADS, thread_name_prefix="anystore-crawl-store") as storers,
+            ThreadPoolExecutor(_LONG_THREADS, thread_name_prefix="anystore-crawl-long") as pool,
+        ):
+            self._storers, self._pool = storers, pool
+            try:
+                self._begin()
+                while self._is_busy():
+                    self._more_pages()
+                    waits = bool(self._fetcher.pending) and not self._is_full()
+                    for answer in self._fetcher.step(0.5 if waits or self._storing or self._long else 0.0):
+                        self._take(answer)
+                    self._store_batch()
+                    self._reap()
+            except BaseException:
+                for storing in self._storing:
+                    storing.cancel()
+                for long in self._long:
+                    long.cancel()
+                raise
+            finally:
+                self._fetcher.close()
+                self._client.close()
+
+    # -- what may be asked -----------------------------------------------------------
+
+    def _most(self, _url: str) -> int:
+        if self._concurrency is not None:
+            return self._concurrency
+        return _PER_HOST_LOOPBACK if self._guard.kinds == {"loopback"} else _PER_HOST
+
+    def _follows(self, source: str, target: str) -> bool:
+        """Tell whether a redirect stays where this crawl may be."""
+        if is_folder_of(target, source):
+            return False  # what was listed as a document is a folder
+        asked, other = origin_of(source), origin_of(target)
+        same = asked == other or (asked[1] == other[1] and (asked[2], other[2]) == (80, 443))
+        return (same or other[1] in self._hosts) and self._may_fetch(target)
+
+    def _may_fetch(self, url: str) -> bool:
+        rules = self._robots.get(origin_of(url))
+        return rules is None or rules.allows(url)
+
+    # -- the loop ----------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._obeys_robots:
+            origin = origin_of(self._url)
+            head = self._url.split("/", 3)
+            url = "/".join((*head[:3], "robots.txt"))
+            self._fetcher.add(Fetch(url=url, tag=_RobotsFile(origin), limit=_MAX_ROBOTS_BYTES))
+        else:
+            self._pages.append(_Page("", self._url, 0, is_seed=True))
+
+    def _is_busy(self) -> bool:
+        if self._run.ended_by:
+            return bool(self._storing or self._long or self._batch)
+        return bool(self._fetcher.pending or self._pages or self._storing or self._long or self._batch)
+
+    def _is_full(self) -> bool:
+        """Tell whether more has come than the target has taken."""
+        return sum(self._storing.values()) >= _MOST_STORING_BYTES or len(self._storing) >= _MOST_STORING
+
+    def _more_pages(self) -> None:
+        while self._pages and self._fetcher.pending < _MOST_WAITING:
+            page = self._pages.popleft()
+            fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=_MAX_PAGE_BYTES)
+            if self._asks_webdav:
+                fetch = replace(fetch, method="PROPFIND", headers=_WEBDAV, body=_WEBDAV_BODY)
+            self._fetcher.add(fetch, urgent=True)
+
+    def _take(self, answer: Fetched) -> None:
+        if self._run.ended_by:
+            return
+        match answer.fetch.tag:
+            case _RobotsFile() as tag:
+                self._take_robots(tag, answer)
+            case _Page() as tag:
+                self._take_page(tag, answer)
+            case _Sums() as tag:
+                self._take_sums(tag, answer)
+            case Job() as job:
+                self._take_document(job, answer)
+
+    # -- robots.txt ----------------------------------------------------------------------
+
+    def _take_robots(self, tag: _RobotsFile, answer: Fetched) -> None:
+        has_none = 400 <= answer.status < 500 and answer.status != _TOO_MANY  # noqa: PLR2004 - client errors
+        if (answer.error is not None and not has_none) or (answer.body is None and answer.error is None):
+            why = answer.error or "it is too long"
+            self._run.lose(
+                "",
+                f"{masked_url(answer.url)} cannot be read, so nobody knows what may be crawled: {why}; try again later, "
+                "or pass robots=False if you may crawl there",
+            )
+            return
+        body = answer.body if answer.error is None and answer.body else b""
+        rules = parse_robots(body, agent=self._client.user_agent or own_name())
+        self._robots[tag.origin] = rules
+        if rules.crawl_delay:
+            self._fetcher.limit(self._url).spacing = rules.crawl_delay
+        if not rules.allows(self._url):
+            where = masked_url(self._url)
+            self._run.lose("", f"robots.txt of {where} does not allow to crawl it; pass robots=False if you may")
+            return
+        self._pages.append(_Page("", self._url, 0, is_seed=True))
+
+    # -- listings ------------------------------------------------------------------------
+
+    def _take_page(self, page: _Page, answer: Fetched) -> None:
+        try:
+            listing = self._read_page(page, answer)
+        except AnystoreError as error:
+            if not self._tries_webdav(page, answer, str(error)):
+                self._lose(page, str(error))
+            return
+        if listing is not None:
+            self._take_listing(page, listing)
+        elif not page.is_seed:
+            self._take_hidden(page, answer)
+        else:
+            what = (
+                f"{masked_url(page.url)} is a page, but no listing that can be read: give the URL of a folder that the "
+                "server lists (Apache, nginx, lighttpd, Caddy, IIS, Python, S3, WebDAV), a sitemap, or pass "
+                "follow='links' to take what it links to"
+            )
+            if not self._tries_webdav(page, answer, what):
+                self._lose(page, what)
+
+    def _lose(self, page: _Page, reason: str) -> None:
+        self._run.lose(
+            page.folder, f"the listing cannot be read: {self._no_listing or reason}" if page.is_seed else reason
+        )
+
+    def _read_page(self, page: _Page, answer: Fetched) -> Listing | None:
+        if answer.error is not None:
+            raise answer.error
+        if not page.is_seed and decoded_path(answer.url) != decoded_path(page.url):
+            where, moved_to = masked_url(page.url), masked_url(answer.url)
+            raise BackendError(f"{where} is a folder that redirects to {moved_to}; list that one")
+        kind = answer.headers.get("content-type", "")
+        return parse_listing(_page_of(answer), url=answer.url, content_type=kind, follow_links=self._follow_links)
+
+    def _tries_webdav(self, page: _Page, answer: Fetched, reason: str) -> bool:
+        """Ask once more by WebDAV, if that may list the seed; True if so."""
+        if not page.is_seed or self._asks_webdav or answer.status not in _MAY_BE_WEBDAV:
+            return False
+        self._asks_webdav, self._no_listing = True, reason  # should that fail, too, the first answer tells more
+        self._pages.append(page)
+        return True
+
+    def _take_hidden(self, page: _Page, answer: Fetched) -> None:
+        """Take a page that the server shows in place of a folder: it is a document, and hides others."""
+        key = page.folder + _INDEX
+        self._run.lose(
+            page.folder, f"{masked_url(page.url)} shows a page in place of its listing; what else is there is hidden"
+        )
+        for task in self._run.sort([Listed(key=key, url=masked_url(page.url), shown=None)]):
+            self._batch.append((Job(task, page.url, page.depth), answer))
+
+    def _take_listing(self, page: _Page, listing: Listing) -> None:
+        signature = _signature(listing)
+        if _is_loop(listing, page.trail.count(signature)):
+            self._run.lose(
+                page.folder, f"{masked_url(page.url)} lists the same as a folder above it; a link leads back up"
+            )
+            return
+        for name in listing.foreign:
+            self._run.fail(page.folder + name, f"{masked_url(page.url)} lists a name that cannot be a key: {name!a}")
+        listed: dict[str, ListedEntry] = {}
+        trail = (*page.trail, signature)
+        for url in listing.more:
+            self._add_page(page, url)
+        for entry in listing.entries:
+            key = page.folder + entry.name
+            if not is_key(key) or "\\" in entry.name:
+                if key != PRIVATE_FOLDER:
+                    self._run.fail(key, f"{masked_url(page.url)} lists a name that cannot be a key: {entry.name!a}")
+            elif entry.is_folder:
+                self._add_folder(page, key + "/", entry.url, trail)
+            else:
+                listed[key] = entry
+        tasks = self._run.sort(_listed(key, entry) for key, entry in listed.items())
+        jobs = [Job(task, listed[task.listed.key].url, page.depth) for task in tasks]
+        sums = next((listed[name].url for name in (page.folder + one for one in SUMS_NAMES) if name in listed), None)
+        if sums is not None and any(not job.task.proven for job in jobs):
+            self._fetcher.add(Fetch(url=sums, tag=_Sums(jobs), limit=_MAX_SUMS_BYTES), urgent=True)
+        else:
+            self._add_jobs(jobs)
+
+    def _add_folder(self, page: _Page, folder: str, url: str, trail: tuple[bytes, ...]) -> None:
+        if self._follow_links and not self._is_new(url):
+            return
+        if page.depth + 1 > self._run.limits.max_depth:
+            self._run.lose(
+                folder, f"{masked_url(url)} is more than max_depth={self._run.limits.max_depth} folders deep"
+            )
+        elif not self._may_fetch(url):
+            self._run.pass_over(folder)
+        else:
+            self._pages.append(_Page(folder, url, page.depth + 1, trail))
+
+    def _add_page(self, page: _Page, url: str) -> None:
+        """Add a further page of a listing."""
+        if origin_of(url) != origin_of(self._url):
+            self._run.lose(page.folder, f"{masked_url(page.url)} goes on at another server, {masked_url(url)}")
+        elif self._is_new(url):
+            self._pages.append(replace(page, url=url, trail=(), is_seed=False))
+
+    def _is_new(self, url: str) -> bool:
+        """Tell whether a page was not met before, and remember it."""
+        mark = hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = mark in self._met
+        self._met.add(mark)
+        return not known
+
+    # -- documents -----------------------------------------------------------------------
+
+    def _take_sums(self, tag: _Sums, answer: Fetched) -> None:
+        """Let documents go that waited for the checksums beside them; what cannot be read is a failure of its own."""
+        sums = parse_sums(answer.body) if answer.error is None and answer.body else {}
+        for job in tag.jobs:
+            expected = sums.get(job.task.listed.key.rpartition("/")[2])
+            if expected is not None:
+                job.task.expected["sha256"] = expected
+        self._add_jobs(tag.jobs)
+
+    def _add_jobs(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            task = job.task
+            if not self._may_fetch(job.url):
+                reason = BackendError("robots.txt does not allow it to be fetched")
+                self._run.done(task, Outcome(what="skipped", error=reason))
+            elif task.proven or task.adopts or (task.listed.size or 0) > _SMALL_BYTES:
+                self._start_long(job)
+            else:
+                headers = conditions(task) | _IDENTITY
+                self._fetcher.add(Fetch(url=job.url, tag=job, headers=headers, limit=_SMALL_BYTES, allow=_NOT_MODIFIED))
+
+    def _take_document(self, job: Job, answer: Fetched) -> None:
+        location = answer.headers.get("location")
+        if answer.error is not None and location is not None and _leads_into_folder(answer.url, location):
+            key = job.task.listed.key
+            self._add_folder(_Page("", job.url, job.depth), key + "/", redirect_target(answer.url, location), ())
+        elif answer.error is not None:
+            self._run.done(job.task, Outcome(what="error", error=answer.error))
+        elif answer.body is None:
+            self._start_long(job)
+        elif answer.status in _NOT_MODIFIED and job.task.known is not None:
+            self._run.done(job.task, unchanged(job.task, answer.headers, elapsed=answer.elapsed))
+        else:
+            self._batch.append((job, answer))
+
+    def _store_batch(self) -> None:
+        """Hand what has come to a thread: many small bodies at once where the target is fast."""
+        most = min(max(int(_BATCH_SECONDS / self._put_seconds), 1), _BATCH_MOST)
+        batch, self._batch = self._batch, []
+        for start in range(0, len(batch), most):
+            part = batch[start : start + most]
+            future = self._storers.submit(self._keeper.store_all, part)
+            future.add_done_callback(lambda _: self._fetcher.wake())
+            self._storing[future] = sum(len(answer.body or b"") for _, answer in part)
+
+    def _start_long(self, job: Job) -> None:
+        future = self._pool.submit(self._keeper.look_after, job)
+        future.add_done_callback(lambda _: self._fetcher.wake())
+        self._long[future] = job
+
+    def _reap(self) -> None:
+        """Take what the threads have done."""
+        for future in [one for one in self._storing if one.done()]:
+            del self._storing[future]
+            seconds, outcomes = future.result()
+            self._put_seconds = 0.8 * self._put_seconds + 0.2 * max(seconds / len(outcomes), 1e-5)
+            for task, outcome in outcomes:
+                self._run.done(task, outcome)
+        for long in [one for one in self._long if one.done()]:
+            self._run.done(self._long.pop(long).task, long.result())
+
+
+def _listed(key: str, entry: ListedEntry) -> Listed:
+    shown = None
+    if entry.modified is not None:
+        shown = f"{entry.size}{'' if entry.size_exact else '~'} {entry.modified:%Y-%m-%dT%H:%M:%S}"
+    return Listed(
+        key=key,
+        url=masked_url(entry.url),
+        shown=shown,
+        size=entry.size if entry.size_exact else None,
+        time=entry.modified,
+        fine=entry.modified_exact,
+    )
+
+
+def _signature(listing: Listing) -> bytes:
+    """Give what tells two listings apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    for entry in listing.entries:
+        digest.update(f"{entry.name}\0{entry.is_folder}\0{entry.size}\0{entry.modified}\n".encode())
+    return digest.digest()
+
+
+def _is_loop(listing: Listing, times: int) -> bool:
+    """Tell whether a listing that was met above some times means that a link leads back up.
+
+    The same files, of the same sizes and times, are no coincidence. Folders alone may well lie in each other under
+    one name, so that a single one is followed as deep as folders go.
+    """
+    if any(not entry.is_folder for entry in listing.entries):
+        return times > 0
+    return len(listing.entries) > 1 and times >= _MOST_EQUAL
+
+
+def _leads_into_folder(url: str, location: str) -> bool:
+    try:
+        return is_folder_of(redirect_target(url, location), url)
+    except BackendError:
+        return False
+
+
+def _page_of(answer: Fetched) -> bytes:
+    """Give the page of an answer, unpacked as far as it may go."""
+    where, body = masked_url(answer.url), answer.body
+    packed = answer.headers.get("content-encoding", "identity").strip().lower()
+    if body is not None and packed in ("gzip", "x-gzip", "deflate"):
+        try:
+            body = _unpacked(body)
+        except zlib.error as error:
+            raise BackendError(f"{where} is packed as {packed}, and cannot be unpacked: {error}") from error
+    if body is None:
+        raise BackendError(f"{where} is longer than {_MAX_PAGE_BYTES:,} bytes, the most that is taken of a listing")
+    return body
+
+
+def _unpacked(body: bytes) -> bytes | None:
+    """Unpack a page; None if it is too long."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    pieces, size = [], 0
+    while piece := unpacking.decompress(body, _PIECE_BYTES):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_PAGE_BYTES:
+            return None
+        body = unpacking.unconsumed_tail
+    return b"".join(pieces)

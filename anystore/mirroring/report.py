@@ -1,0 +1,137 @@
+"""What a mirror did: the report, and the count that is kept on the way."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from anystore.legible import readable_size
+from anystore.markup import html_report
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorFailure:
+    """One value that is not in the target as it is in the source, or what kept the whole from being in step.
+
+    Attributes:
+        key: The key, or ``""`` for what is about the whole, such as a listing that broke off.
+        reason: What went wrong, and what to do.
+    """
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorReport:
+    """What a mirror did, or would do.
+
+    Attributes:
+        source: URI of the store that was read, with secrets masked.
+        target: URI of the store that was filled, with secrets masked.
+        copied: Values that were missing or different in the target, and are there now.
+        skipped: Values that needed nothing.
+        deleted: Values that the source has not, and the target has no more.
+        failed: Values that could not be copied or deleted.
+        failures: Every failure, with its reason; those about the whole come first.
+        bytes: Bytes of the values that were copied.
+        seconds: How long it took.
+        dry_run: Whether this only tells what would happen.
+    """
+
+    source: str
+    target: str
+    copied: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    failed: int = 0
+    failures: tuple[MirrorFailure, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was done that was to be done."""
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain values."""
+        return asdict(self) | {"failures": [asdict(failure) for failure in self.failures], "complete": self.complete}
+
+    def _repr_html_(self) -> str:
+        what = "what a mirror would do" if self.dry_run else "mirror"
+        facts = {
+            "copied": self.copied,
+            "skipped": self.skipped,
+            "deleted": self.deleted,
+            "failed": self.failed,
+            "bytes": readable_size(self.bytes),
+            "seconds": self.seconds,
+        }
+        failures = [(failure.key, failure.reason) for failure in self.failures]
+        return html_report(f"{what} of {self.source} to {self.target}", facts, failures)
+
+
+class MirrorInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a mirror; the next run completes it.
+
+    Attributes:
+        report: What was done until then.
+    """
+
+    def __init__(self, report: MirrorReport) -> None:
+        """Tell in one line what was done."""
+        super().__init__(
+            f"the mirror was interrupted after {report.copied:,} values were copied; run it again to complete it"
+        )
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the report."""
+        return type(self), (self.report,)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of some values; plain, so that it comes back from other processes.
+
+    Attributes:
+        copied: Values that were copied.
+        skipped: Values that needed nothing.
+        deleted: Values that were deleted.
+        bytes: Bytes of the values that were copied.
+        failures: Values that failed.
+        conflicts: Keys of those that failed because of another key, which a deletion may take away.
+        service_failures: How many of the last values failed by the fault of a service, one after the other.
+        changes: What was done to which key; for the log, and not kept.
+    """
+
+    copied: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    failures: list[MirrorFailure] = field(default_factory=list)
+    conflicts: set[str] = field(default_factory=set)
+    service_failures: int = 0
+    changes: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def values(self) -> int:
+        """How many values this is about."""
+        return self.copied + self.skipped + self.deleted + len(self.failures)
+
+    def add(self, other: "Outcome") -> None:
+        """Count what came of other values."""
+        self.copied += other.copied
+        self.skipped += other.skipped
+        self.deleted += other.deleted
+        self.bytes += other.bytes
+        self.failures += other.failures
+        self.conflicts |= other.conflicts
+        # a value that went well ends the series
+        done = other.copied or other.skipped or other.deleted
+        self.service_failures = other.service_failures + (0 if done else self.service_failures)
+
+    def fail(self, keys: Iterable[str], reason: str) -> None:
+        """Count values that failed for one reason."""
+        self.failures += [MirrorFailure(key, reason) for key in keys]

@@ -1,0 +1,393 @@
+"""Many requests at a time, driven by one thread: for crawls, where most bodies are small.
+
+One multi handle of libcurl keeps the connections; each host has a limit of its own, which
+listings and documents share. A body that is longer than its request allows is not taken:
+whoever asked fetches it by a :class:`~anystore.web.client.Client`, piece by piece.
+"""
+
+import heapq
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pycurl
+
+from anystore.errors import AnystoreError, BackendError
+from anystore.web.client import LONGEST_WAIT, REDIRECTS, Client
+from anystore.web.headers import Headers, parse_head, parse_retry_after
+from anystore.web.limits import HostLimit
+from anystore.web.transfer import SocketOpener, TransferError, failure_of, prepare
+from anystore.web.urls import keeps_secrets, masked_url, origin_of, redirect_target
+
+_SLOWEST = 64  # bytes a second, for the whole of a stall timeout
+_SLOWEST_MEAN = 1024  # bytes a second, for the whole of a body
+_SERVER_ERRORS = 500
+_NEVER_BETTER = (501, 505)  # the server does not know the method, or the version
+_BUSY_TRIES = 3  # times as many: a busy server says no to whoever comes
+_FILE_SIZE_EXCEEDED = pycurl.E_FILESIZE_EXCEEDED
+
+
+def deadline_of(size: int, *, timeout: float) -> float:
+    """Say how many seconds a body may take at most, so that a server that drips ends, too.
+
+    Example:
+        >>> deadline_of(1024 * 100, timeout=60.0)
+        160.0
+    """
+    return timeout + size / _SLOWEST_MEAN
+
+
+@dataclass(slots=True, kw_only=True)
+class Fetch:
+    """One request to make.
+
+    Attributes:
+        url: What to ask for.
+        tag: Whatever the caller wants to find in the answer.
+        headers: More headers of this request.
+        limit: The most bytes of a body to take.
+        allow: Statuses besides those of success that are answers, such as 304.
+        method: The method.
+        body: What is sent along, or None.
+    """
+
+    url: str
+    tag: Any
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limit: int
+    allow: frozenset[int] = frozenset()
+    method: str = "GET"
+    body: bytes | None = None
+    # how far it has come
+    at: str = ""
+    trusted: bool = True
+    redirects: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What came of a request.
+
+    Attributes:
+        fetch: The request.
+        url: Who answered, behind all redirects.
+        status: The status, or 0 if there was no answer.
+        headers: The headers.
+        body: The body; None if it is longer than the limit, and was not taken.
+        error: Why there is no good answer, or None.
+        elapsed: How long it took.
+    """
+
+    fetch: Fetch
+    url: str
+    status: int
+    headers: Headers
+    body: bytes | None
+    error: AnystoreError | None
+    elapsed: timedelta
+
+
+class _Host:
+    """The requests that wait for one host."""
+
+    def __init__(self, limit: HostLimit) -> None:
+        self.limit = limit
+        self.urgent: deque[Fetch] = deque()
+        self.waiting: deque[Fetch] = deque()
+
+    def next(self) -> Fetch | None:
+        queue = self.urgent or self.waiting
+        return queue.popleft() if queue else None
+
+
+@dataclass(slots=True)
+class _Running:
+    fetch: Fetch
+    host: _Host
+    began: float
+    opener: SocketOpener | None
+    head: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
+
+
+class Fetcher:
+    """Runs requests, as many at a time as their hosts bear.
+
+    Args:
+        client: Says how requests look, and what answers mean.
+        most: Gives the most requests at a time for a URL's host.
+        follows: Tells whether a redirect from one URL to another may be followed.
+        clock: Tells monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        most: Callable[[str], int],
+        follows: Callable[[str, str], bool] = lambda source, target: True,  # noqa: ARG005 - all of them
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._most = most
+        self._follows = follows
+        self._clock = clock
+        self._hosts: dict[tuple[str, str, int], _Host] = {}
+        self._running: dict[pycurl.Curl, _Running] = {}
+        self._idle: list[pycurl.Curl] = []
+        self._later: list[tuple[float, int, Fetch]] = []
+        self._numbers = count()
+        self._done: list[Fetched] = []
+        self._timer: float | None = None
+        self._selector = selectors.DefaultSelector()
+        self._wakes = os.pipe()
+        for end in self._wakes:
+            os.set_blocking(end, False)
+        self._selector.register(self._wakes[0], selectors.EVENT_READ)
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    # -- for the caller ------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many requests have no answer yet."""
+        waiting = sum(len(host.urgent) + len(host.waiting) for host in self._hosts.values())
+        return waiting + len(self._running) + len(self._later) + len(self._done)
+
+    def add(self, fetch: Fetch, *, urgent: bool = False) -> None:
+        """Queue a request; urgent ones go before all that are not."""
+        fetch.at = fetch.at or fetch.url
+        host = self._host(fetch.at)
+        (host.urgent if urgent else host.waiting).append(fetch)
+
+    def limit(self, url: str) -> HostLimit:
+        """Give the limit of a URL's host, so that other requests can be counted by it."""
+        return self._host(url).limit
+
+    def step(self, timeout: float = 1.0) -> list[Fetched]:
+        """Let requests run until some have ended, or a time is over, or somebody wakes the fetcher.
+
+        Args:
+            timeout: The most seconds to wait.
+
+        Returns:
+            What has ended.
+        """
+        self._start_all()
+        if not self._done:
+            for key, events in self._selector.select(self._pause(timeout)):
+                if key.fd == self._wakes[0]:
+                    with suppress(BlockingIOError):
+                        os.read(key.fd, 1 << 16)
+                else:
+                    readable = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
+                    writable = pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
+                    self._multi.socket_action(key.fd, readable | writable)
+            if self._timer is not None and self._clock() >= self._timer:
+                self._timer = None
+                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._collect()
+        done, self._done = self._done, []
+        return done
+
+    def wake(self) -> None:
+        """End a running :meth:`step` early; for other threads."""
+        with suppress(BlockingIOError):
+            os.write(self._wakes[1], b"\0")
+
+    def close(self) -> None:
+        """End everything; requests that run get no answer."""
+        for easy in self._running:
+            self._multi.remove_handle(easy)
+            easy.close()
+        for easy in self._idle:
+            easy.close()
+        self._running.clear()
+        self._idle.clear()
+        self._multi.close()
+        self._selector.close()
+        for end in self._wakes:
+            os.close(end)
+
+    # -- starting --------------------------------------------------------------
+
+    def _host(self, url: str) -> _Host:
+        origin = origin_of(url)
+        host = self._hosts.get(origin)
+        if host is None:
+            host = self._hosts[origin] = _Host(HostLimit(self._most(url), clock=self._clock))
+        return host
+
+    def _start_all(self) -> None:
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            self.add(heapq.heappop(self._later)[2], urgent=True)
+        for host in self._hosts.values():
+            while host.limit.wait() == 0.0 and (fetch := host.next()):
+                self._start(fetch, host)
+
+    def _start(self, fetch: Fetch, host: _Host) -> None:
+        call = self._client.call(fetch.method, fetch.at, fetch.headers, trusted=fetch.trusted)
+        easy = self._idle.pop() if self._idle else pycurl.Curl()
+        running = _Running(fetch, host, self._clock(), prepare(easy, call))
+        easy.setopt(pycurl.HEADERFUNCTION, running.head.append)
+        easy.setopt(pycurl.WRITEFUNCTION, running.pieces.append)
+        easy.setopt(pycurl.MAXFILESIZE_LARGE, max(fetch.limit, 1))
+        easy.setopt(pycurl.LOW_SPEED_LIMIT, _SLOWEST)
+        easy.setopt(pycurl.LOW_SPEED_TIME, max(int(call.stall_timeout), 1))
+        longest = deadline_of(fetch.limit, timeout=call.stall_timeout + call.connect_timeout)
+        easy.setopt(pycurl.TIMEOUT_MS, int(longest * 1000))
+        if fetch.method not in ("GET", "HEAD"):
+            easy.setopt(pycurl.CUSTOMREQUEST, fetch.method)
+        if fetch.body is not None:
+            easy.setopt(pycurl.COPYPOSTFIELDS, fetch.body)
+        host.limit.started()
+        self._running[easy] = running
+        self._multi.add_handle(easy)
+
+    def _pause(self, timeout: float) -> float:
+        now = self._clock()
+        moments = [timeout]
+        if self._timer is not None:
+            moments.append(self._timer - now)
+        if self._later:
+            moments.append(self._later[0][0] - now)
+        for host in self._hosts.values():
+            if host.urgent or host.waiting:
+                wait = host.limit.wait()
+                moments.append(timeout if wait is None else wait)
+        return max(min(moments), 0.0)
+
+    # -- libcurl's callbacks -----------------------------------------------------
+
+    def _watch(self, what: int, descriptor: int, _multi: object, _assigned: object) -> None:
+        if what == pycurl.POLL_REMOVE:
+            with suppress(KeyError, ValueError):  # it was closed before it was ever watched
+                self._selector.unregister(descriptor)
+            return
+        events = selectors.EVENT_READ if what & pycurl.POLL_IN else 0
+        events |= selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
+        try:
+            self._selector.modify(descriptor, events)
+        except KeyError:
+            self._selector.register(descriptor, events)
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._timer = None if milliseconds < 0 else self._clock() + milliseconds / 1000
+
+    # -- ending ------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        left = 1
+        while left:
+            left, good, bad = self._multi.info_read()
+            for easy in good:
+                self._finish(easy, None)
+            for easy, code, message in bad:
+                self._finish(easy, (code, message))
+
+    def _finish(self, easy: pycurl.Curl, failure: tuple[int, str] | None) -> None:
+        running = self._running.pop(easy)
+        self._multi.remove_handle(easy)
+        easy.reset()  # lets the secrets go
+        self._idle.append(easy)
+        fetch, limit = running.fetch, running.host.limit
+        status, headers = _parse(running.head)
+        body: bytes | None = b"".join(running.pieces)
+        if failure is not None and failure[0] == _FILE_SIZE_EXCEEDED:
+            failure, body = None, None
+        if failure is not None:
+            error = failure_of(*failure, running.opener)
+            self._fail(running, error, status=status, headers=headers)
+            return
+        location = headers.get("location") if status in REDIRECTS else None
+        if location is not None:
+            limit.answered()
+            self._redirect(running, location, status=status, headers=headers)
+            return
+        refusal = None
+        if status not in fetch.allow:
+            refusal = self._client.refusal(status, headers, method=fetch.method, url=fetch.at)
+        if refusal is not None and (status >= _SERVER_ERRORS or refusal.busy) and status not in _NEVER_BETTER:
+            wait = refusal.wait
+            if wait is None:
+                wait = parse_retry_after(headers.get("retry-after"), now=datetime.now(UTC))
+            if self._again(running, wait, busy=refusal.busy):
+                return
+        else:
+            limit.answered()
+        self._give(running, status, headers, body, refusal.error if refusal else None)
+
+    def _fail(self, running: _Running, error: TransferError, *, status: int, headers: Headers) -> None:
+        if error.transient and self._again(running, None):
+            return
+        if not error.transient:
+            running.host.limit.answered()
+        fetch = running.fetch
+        what = f"failed: {error}; check the address and the network"
+        self._give(running, status, headers, b"", self._client.failed(what, method=fetch.method, url=fetch.at))
+
+    def _again(self, running: _Running, wait: float | None, *, busy: bool = False) -> bool:
+        """Queue a request once more, if it has tries left; its host gets fewer requests either way."""
+        fetch = running.fetch
+        fetch.failures += 1
+        tries = self._client.retries * (_BUSY_TRIES if busy else 1)
+        gives_up = fetch.failures > tries or (wait is not None and wait > LONGEST_WAIT)
+        running.host.limit.complained(began=running.began, wait=0.0 if gives_up or wait is None else wait)
+        if gives_up:
+            return False
+        pause = self._client.delay(fetch.failures) if wait is None else wait
+        heapq.heappush(self._later, (self._clock() + pause, next(self._numbers), fetch))
+        return True
+
+    def _redirect(self, running: _Running, location: str, *, status: int, headers: Headers) -> None:
+        fetch = running.fetch
+        fetch.redirects += 1
+        try:
+            target = redirect_target(fetch.at, location)
+            if fetch.redirects > self._client.max_redirects:
+                what = f"was redirected more than {self._client.max_redirects} times"
+                raise self._client.failed(what, method=fetch.method, url=fetch.url)
+            if not self._follows(fetch.at, target):
+                what = (
+                    f"redirects to {masked_url(target)}, which this crawl may not visit; allow its host, or ask there"
+                )
+                raise self._client.failed(what, method=fetch.method, url=fetch.at)
+        except BackendError as error:
+            self._give(running, status, headers, b"", error)
+            return
+        fetch.trusted = fetch.trusted and keeps_secrets(fetch.at, target)
+        fetch.at = target
+        self.add(fetch, urgent=True)
+
+    def _give(
+        self, running: _Running, status: int, headers: Headers, body: bytes | None, error: AnystoreError | None
+    ) -> None:
+        fetch = running.fetch
+        self._done.append(
+            Fetched(
+                fetch=fetch,
+                url=fetch.at,
+                status=status,
+                headers=headers,
+                body=body,
+                error=error,
+                elapsed=timedelta(seconds=self._clock() - running.began),
+            )
+        )
+
+
+def _parse(head: list[bytes]) -> tuple[int, Headers]:
+    """Take the last head of an answer apart: those of 1xx and of a proxy come before it."""
+    first = max((number for number, line in enumerate(head) if line.startswith(b"HTTP/")), default=None)
+    return (0, Headers()) if first is None else parse_head(b"".join(head[first:]))

@@ -1,0 +1,228 @@
+"""Listings as HTML: nginx, Apache, lighttpd, Caddy, Python, IIS, and pages of links; pure.
+
+A page is only taken for a listing if an adapter knows it: an ordinary page with links is none,
+lest its links are taken for files.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from urllib.parse import urljoin
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from anystore.web.rows import Listing, Row, listing_of, parse_iso
+from anystore.web.urls import child_of, odd_name_of, path_below
+
+_INVALID_BYTE = re.compile("[\udc80-\udcff]")
+
+_TITLE = re.compile(r"\s*(?:index of|directory listing (?:for|of|:)|directory:|listing of)\s*:?\s*/", re.IGNORECASE)
+_TIME = re.compile(
+    r"\b(?:(?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4})"
+    r"|(?P<year2>\d{4})-(?P<month2>\d\d|[A-Z][a-z]{2})-(?P<day2>\d\d))"
+    r" (?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?\b"
+)
+_IIS_TITLE = re.compile(r"\S+ - /.*", re.DOTALL)
+_IIS_BEFORE = re.compile(
+    r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})\s+(?P<hour>\d{1,2}):(?P<minute>\d\d)\s+(?P<half>[AP])M\s+"
+    r"(?:<dir>|(?P<size>\d{1,19}))\s*$"
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SIZE = re.compile(r"(?:^|\s)(\d{1,19}(?:\.\d{1,9})?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+
+
+def parse_html(body: bytes, url: str) -> Listing | None:
+    """Read a page of HTML; None if it is no listing."""
+    page = _page(body)
+    adapter = next((name for name, knows in _ADAPTERS if knows(page)), None)
+    if adapter is None:
+        return None
+    return listing_of(adapter, _html_rows(page, url, adapter), url)
+
+
+def parse_links(body: bytes, url: str) -> Listing:
+    """Read any page of HTML: every link below the page's own folder is an entry."""
+    return listing_of("links", _link_rows(_page(body), url), url)
+
+
+def _link_rows(page: LexborHTMLParser, url: str) -> Iterator[Row]:
+    here = _base(page, url) or url
+    folder = url.partition("?")[0].rpartition("/")[0] + "/"
+    for link in page.css("a[href]"):
+        href = _joined(here, link.attributes.get("href") or "")
+        found = path_below(folder, href)
+        if found is not None:
+            yield Row(found[0], found[1], url=href.partition("#")[0])
+
+
+def _base(page: LexborHTMLParser, url: str) -> str | None:
+    """Give the URL against which the links of a page are resolved, if it says so itself."""
+    base = page.css_first("base[href]")
+    try:
+        return urljoin(url, (base.attributes.get("href") or "").strip()) if base is not None else None
+    except ValueError:  # a host that is none
+        return None
+
+
+def _joined(here: str, href: str) -> str:
+    try:
+        return urljoin(here, href.strip())
+    except ValueError:  # a host that is none
+        return ""
+
+
+def _page(body: bytes) -> LexborHTMLParser:
+    # A byte that is no text becomes %FF, in a link as elsewhere, so that the name is known as foreign.
+    text = body.decode("utf-8", "surrogateescape")
+    return LexborHTMLParser(_INVALID_BYTE.sub(lambda sign: f"%{ord(sign[0]) - 0xDC00:02X}", text))
+
+
+def _title(page: LexborHTMLParser) -> str:
+    node = page.css_first("title")
+    return node.text() if node else ""
+
+
+def _heading(page: LexborHTMLParser) -> str:
+    node = page.css_first("h1")
+    return node.text() if node else ""
+
+
+def _is_index(page: LexborHTMLParser) -> bool:
+    """Title and heading of a listing; a book's ``Index of plants`` names no path and is none."""
+    return bool(_TITLE.match(_title(page)))
+
+
+def _knows_nginx(page: LexborHTMLParser) -> bool:
+    if not _is_index(page) or _heading(page) != _title(page):
+        return False
+    first = page.css_first("h1 + hr + pre > a")
+    return first is not None and first.attributes.get("href") == "../"
+
+
+def _knows_python(page: LexborHTMLParser) -> bool:
+    return _title(page).startswith("Directory listing for ") and page.css_first("h1 + hr + ul") is not None
+
+
+def _knows_apache(page: LexborHTMLParser) -> bool:
+    if not _is_index(page) or not _heading(page).startswith("Index of"):
+        return False
+    sorts = page.css_first("a[href^='?C=']") is not None
+    return sorts or page.css_first("table#indexlist, pre > img, h1 + ul, h1 + table, h1 + pre") is not None
+
+
+def _knows_lighttpd(page: LexborHTMLParser) -> bool:
+    return _is_index(page) and page.css_first("div.list > table td.n") is not None
+
+
+def _knows_caddy(page: LexborHTMLParser) -> bool:
+    return page.css_first("div.listing table, main .listing, div.listing") is not None and (
+        page.css_first("tr.file time[datetime], a[href^='./?sort='], a[href^='?sort=']") is not None
+    )
+
+
+def _knows_iis(page: LexborHTMLParser) -> bool:
+    if not _IIS_TITLE.fullmatch(_title(page)) or _heading(page) != _title(page):
+        return False
+    return page.css_first("h1 + hr + pre, body > pre, pre") is not None
+
+
+_ADAPTERS: tuple[tuple[str, Callable[[LexborHTMLParser], bool]], ...] = (
+    ("nginx", _knows_nginx),
+    ("python", _knows_python),
+    ("lighttpd", _knows_lighttpd),
+    ("apache", _knows_apache),
+    ("caddy", _knows_caddy),
+    ("iis", _knows_iis),
+    ("generic", _is_index),
+)
+_EXACT_SIZES = frozenset({"nginx", "apache", "caddy", "iis"})  # a number without a unit counts bytes there
+
+
+def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[Row]:
+    here = _base(page, url)
+    for link in page.css("a[href]"):
+        href = link.attributes.get("href") or ""
+        if here is not None:
+            href = _joined(here, href)
+        child = child_of(url, href)
+        if child is None:
+            odd = odd_name_of(url, href)
+            if odd is not None:
+                yield Row(odd, is_folder=False, odd=True)
+            continue
+        name, is_folder = child
+        size, size_exact, moment = _details_before(link) if adapter == "iis" else _details(link)
+        row = Row(name, is_folder, modified=moment)
+        yield row.sized(size, exact=size_exact and adapter in _EXACT_SIZES)
+
+
+def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time behind a link: in its row of a table, or in the text that follows it.
+
+    No time of an HTML page counts as exact: most have no zone or no seconds, and Caddy's is that of a link itself.
+    """
+    parent = link.parent
+    row = parent.parent if parent is not None and parent.tag == "td" else None
+    if row is None or row.tag != "tr":
+        behind = link.next
+        text = behind.text(deep=False) if behind is not None and behind.tag == "-text" else ""
+        return _parse_details(text)
+    stamp = row.css_first("time[datetime]")
+    moment = parse_iso(stamp.attributes.get("datetime") or "") if stamp is not None else None
+    bare = row.css_first("td[data-size]")
+    counted = (bare.attributes.get("data-size") or "") if bare is not None else ""
+    texts, cell = [], parent.next if parent is not None else None
+    while cell is not None:
+        if cell.tag == "td":
+            texts.append(cell.text())
+        cell = cell.next
+    size, exact, shown = _parse_details(" \n ".join(texts))
+    if re.fullmatch(r"[0-9]{1,19}", counted):
+        size, exact = int(counted), True
+    return size, exact, moment or shown
+
+
+def _details_before(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time before a link, as IIS writes them in the way of the United States."""
+    before = link.prev
+    match = _IIS_BEFORE.search(before.text(deep=False)) if before is not None and before.tag == "-text" else None
+    if match is None:
+        return None, False, None
+    hour = int(match["hour"]) % 12 + 12 * (match["half"] == "P")
+    try:
+        day = datetime(int(match["year"]), int(match["month"]), int(match["day"]), tzinfo=UTC)
+        moment = day.replace(hour=hour, minute=int(match["minute"]))
+    except ValueError:
+        return None, False, None
+    return int(match["size"]) if match["size"] else None, True, moment
+
+
+def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:
+    """Read ``23-Nov-2026 02:07   1.2K`` in the ways that servers write it; the zone is taken for UTC."""
+    moment, stamp = None, _TIME.search(text)
+    if stamp:
+        moment = _moment(stamp)
+        text = text[stamp.end() :]
+    match = _SIZE.match(text.strip().replace("\xa0", " "))
+    if not match:
+        return None, False, moment
+    unit = (match[2] or "").upper()
+    return int(float(match[1]) * 1024 ** _UNITS[unit]), not unit and "." not in match[1], moment
+
+
+def _moment(stamp: re.Match[str]) -> datetime | None:
+    """Make a time of its parts; ``strptime`` would read the months in the language of the process."""
+    month = stamp["month"] or stamp["month2"]
+    try:
+        return datetime(
+            int(stamp["year"] or stamp["year2"]),
+            int(month) if month.isdecimal() else _MONTHS.index(month) + 1,
+            int(stamp["day"] or stamp["day2"]),
+            int(stamp["hour"]),
+            int(stamp["minute"]),
+            int(stamp["second"] or 0),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
