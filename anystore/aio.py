@@ -7,7 +7,7 @@ or not done when the cancelled caller goes on, and cannot take effect later.
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import ModuleType
+from types import EllipsisType, ModuleType
 from typing import Any
 
 from anystore.backend import Entry
@@ -98,7 +98,7 @@ class AsyncStore:
         serialization_func: Callable[[Any], bytes | str] | None = None,
         ttl: float | timedelta | None = None,
         if_absent: bool = False,
-        if_version: str | None = None,
+        if_version: str | EllipsisType | None = ...,
     ) -> Entry:
         """Store a value; whole, or not at all, also when it is cancelled; see :meth:`anystore.Store.put`."""
         entry: Entry = await self._threads.write(

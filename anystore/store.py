@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
+from types import EllipsisType, ModuleType
 from typing import IO, Any, Literal, Self, overload
 
 from anystore.aio import AsyncStore
@@ -240,7 +240,7 @@ class Store:
         serialization_func: Callable[[Any], bytes | str] | None = None,
         ttl: Ttl | None = None,
         if_absent: bool = False,
-        if_version: str | None = None,
+        if_version: str | EllipsisType | None = ...,
     ) -> Entry:
         """Store a value; whole, or not at all.
 
@@ -253,7 +253,8 @@ class Store:
             serialization_func: From the value to bytes or str, instead of a mode.
             ttl: Seconds, or a timedelta, for the value to live.
             if_absent: Store only if there is no value.
-            if_version: Store only if the value still has this version, as ``info`` and ``put`` give it.
+            if_version: Store only if the value still has this version, as ``info`` and ``put`` give it. None, which
+                they give where a version is not known, is refused: it would let the value overwrite any other.
 
         Returns:
             The entry of the value as it is stored now.
@@ -265,17 +266,23 @@ class Store:
             Unsupported: If the backend cannot do what is asked; nothing was changed.
             KeyConflict: If the backend cannot hold this key beside another one.
         """
-        if if_absent and if_version is not None:
+        if if_absent and if_version is not ...:
             raise InvalidOption(f"put {key!r}: if_absent and if_version exclude each other; pass one")
+        if if_version is None:
+            raise Unsupported(
+                f"put {key!r}: the version of this value in {self.uri} is not known, so that it cannot be compared; "
+                "read it with info(), or leave if_version out to overwrite whatever is there"
+            )
+        version = None if if_version is ... else if_version
         codec = self._choose(serialization_mode, model, serialization_func, None)
         parsed = parse_key(key)
         codec = codec_of_value(codec, value)
         seconds = self._ttl if ttl is None else _seconds(ttl)
         # some services write on a condition only what is given whole
-        if codec.in_parts and (codec.is_stream(value) or not (if_absent or if_version is not None)):
-            return self._put_parts(codec, parsed, value, create=if_absent, version=if_version, ttl=seconds)
+        if codec.in_parts and (codec.is_stream(value) or not (if_absent or version is not None)):
+            return self._put_parts(codec, parsed, value, create=if_absent, version=version, ttl=seconds)
         data = self._encode(codec, parsed, value)
-        return self._backend.put(parsed, data, create=if_absent, version=if_version, ttl=seconds)
+        return self._backend.put(parsed, data, create=if_absent, version=version, ttl=seconds)
 
     def _put_parts(
         self, codec: Codec, key: Key, value: Any, *, create: bool, version: str | None, ttl: float | None

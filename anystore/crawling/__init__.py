@@ -58,7 +58,7 @@ def crawl(
         glob: A pattern for the keys to fetch.
         exclude: A pattern, or several, for keys to leave out.
         max_depth: How many folders deep to go.
-        max_entries: The most documents to look at.
+        max_entries: The most documents to look at; those are fetched.
         max_bytes: About how many bytes to fetch at most; what has begun is ended.
         allow_hosts: Hosts, beside the listing's own, to which redirects may lead.
         robots: Whether ``robots.txt`` and its ``Crawl-delay`` are obeyed.

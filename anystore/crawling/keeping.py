@@ -3,8 +3,9 @@
 import hashlib
 import re
 import time
+import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from mimetypes import guess_type
@@ -20,9 +21,15 @@ from anystore.web.headers import Headers, parse_http_date
 from anystore.web.urls import masked_url
 
 _TRIES = 3
-_PAGE_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_PAGE_START = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*<(?:!--|(?:!doctype\s+html|html|head|body|meta|title|script|style|link|div|p|h1|center|form)\b)",
+    re.IGNORECASE,
+)
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _HEAD_BYTES = 1024
+_MOST_UNTOLD = 64 << 30  # bytes of a body whose length nobody tells
+_OK = 200
+_NOT_MODIFIED = 304
 _QUARTER = timedelta(minutes=15)  # zones differ by whole quarters of an hour
 
 
@@ -91,6 +98,9 @@ class Keeper:
 
     def _store(self, task: Task, answer: Fetched) -> Outcome:
         body, headers = answer.body or b"", answer.headers
+        wrong = _is_wrong(task, headers, len(body))
+        if wrong:
+            return Outcome(what="error", error=BackendError(f"{masked_url(answer.url)} {wrong}"))
         sums = Checksums(expected_digests(headers) | task.expected)
         sums.update(body)
         try:
@@ -101,8 +111,8 @@ class Keeper:
         if task.held and known is not None and known.sha256 == sums.sha256:
             return _outcome(task, headers, "unchanged", size=sums.size, sha256=sums.sha256, elapsed=answer.elapsed)
         suspicious = is_suspicious(task.listed.key, headers, body[:_HEAD_BYTES])
-        key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
         try:
+            key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
             self._target.put(key, body)
         except AnystoreError as error:
             return Outcome(what="error", error=error, by_target=True)
@@ -127,19 +137,21 @@ class Keeper:
         allow = (304,) if headers else ()
         with closing(self._client.request("GET", job.url, headers=headers, allow=allow, into_folder=False)) as answer:
             elapsed = timedelta(seconds=time.monotonic() - begun)
-            if answer.status == 304 and task.known is not None:  # noqa: PLR2004 - Not Modified
+            if answer.status == _NOT_MODIFIED:
                 return unchanged(task, answer.headers, elapsed=elapsed)
+            if answer.status != _OK:
+                where = masked_url(answer.url)
+                raise BackendError(f"{where} was answered with status {answer.status}, which brings no whole value")
             return self._store_stream(task, answer, elapsed, heals=heals)
 
     def _store_stream(self, task: Task, answer: Response, elapsed: timedelta, *, heals: bool) -> Outcome:
         sums = Checksums(expected_digests(answer.headers) | task.expected)
-        longest = deadline_of(answer.total or task.listed.size or 0, timeout=self._client.timeout)
-        deadline = time.monotonic() + longest
+        begun, where = time.monotonic(), masked_url(answer.url)
         pieces = answer.chunks()
         first = next(pieces, b"")
         suspicious = is_suspicious(task.listed.key, answer.headers, first[:_HEAD_BYTES])
-        key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
         try:
+            key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
             writer = self._target.writer(key)
         except AnystoreError as error:
             return Outcome(what="error", error=error, by_target=True)
@@ -148,18 +160,27 @@ class Keeper:
             while piece:
                 sums.update(piece)
                 writer.write(piece)
-                if time.monotonic() > deadline:
-                    raise BackendError(
-                        f"{masked_url(answer.url)} took more than {longest:,.0f} seconds; it is too slow"
-                    )
+                self._check_pace(where, sums.size, seconds=time.monotonic() - begun, told=answer.total is not None)
                 piece = next(pieces, b"")
             if answer.total not in (None, sums.size):
-                raise BackendError(f"{masked_url(answer.url)} has {answer.total:,} bytes, and {sums.size:,} came")
-            sums.check(masked_url(answer.url))
+                raise BackendError(f"{where} has {answer.total:,} bytes, and {sums.size:,} came")
+            wrong = _is_wrong(task, answer.headers, sums.size)
+            if wrong:
+                raise BackendError(f"{where} {wrong}")
+            sums.check(where)
         if suspicious:
             return _page_instead(task, answer.url)
         what: What = "healed" if heals else "fetched"
         return _outcome(task, answer.headers, what, size=sums.size, sha256=sums.sha256, elapsed=elapsed)
+
+    def _check_pace(self, where: str, size: int, *, seconds: float, told: bool) -> None:
+        """Raise for a body that comes too slowly, is endless, or is not wanted any more."""
+        if self._client.is_unwanted():
+            raise BackendError(f"{where} was given up, since the crawl has ended")
+        if seconds > deadline_of(size, timeout=self._client.timeout):
+            raise BackendError(f"{where} sent {size:,} bytes in {seconds:,.0f} seconds; it is too slow")
+        if not told and size > _MOST_UNTOLD:
+            raise BackendError(f"{where} tells no length, and sent more than {_MOST_UNTOLD:,} bytes; it seems endless")
 
     # -- values that are there already ---------------------------------------------------
 
@@ -179,12 +200,12 @@ class Keeper:
         ) as answer:
             elapsed = timedelta(seconds=time.monotonic() - begun)
             changed = parse_http_date(answer.headers.get("last-modified"))
-            if answer.status != 200 or changed is None or entry.modified is None:  # noqa: PLR2004 - OK
+            if answer.status != _OK or changed is None or entry.modified is None:
                 return None
             if answer.total != entry.size or changed + timedelta(minutes=1) > entry.modified:
                 return None
             sha256, size = self._checksum(task.listed.key)
-            if size != answer.total:
+            if size != answer.total or task.expected.get("sha256", bytes.fromhex(sha256)) != bytes.fromhex(sha256):
                 return None
             return _outcome(task, answer.headers, "unchanged", size=size, sha256=sha256, elapsed=elapsed)
 
@@ -200,7 +221,11 @@ class Keeper:
 def conditions(task: Task) -> dict[str, str]:
     """Give the headers that ask for a document only if it is another one than the target holds."""
     known = task.known
-    if known is None or not task.held or task.audits:
+    if known is None or known.sha256 is None or not task.held or task.audits:
+        return {}
+    if task.listed.size not in (None, known.size):  # whatever the server's validators say
+        return {}
+    if task.expected.get("sha256", bytes.fromhex(known.sha256)) != bytes.fromhex(known.sha256):
         return {}
     headers = {}
     if known.etag:
@@ -235,7 +260,7 @@ def _outcome(
         last_modified=last_modified if proves else None,
         modified=changed,
         mimetype=headers.get("content-type", "").partition(";")[0].strip().lower() or None,
-        settled=_is_settled(task, changed, date, elapsed=elapsed),
+        settled=task.listed.size in (None, size) and _is_settled(task, changed, date, elapsed=elapsed),
     )
 
 
@@ -255,6 +280,17 @@ def _is_settled(task: Task, changed: datetime | None, date: datetime | None, *, 
     return floor + granule <= date - elapsed
 
 
+def _is_wrong(task: Task, headers: Mapping[str, str], size: int) -> str | None:
+    """Say why a body is not the document that was listed, though it came in good order."""
+    listed = task.listed.size
+    packed = headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("", "identity") and size != listed and guess_type(task.listed.key)[1] is None:
+        return f"came packed as {packed}, though it was asked for as it is; it was not stored"
+    if listed is not None and size != listed and not {"content-length", "transfer-encoding"} & set(headers):
+        return f"told no length and brought {size:,} bytes, where {listed:,} are listed; it may have been cut off"
+    return None
+
+
 def is_suspicious(key: str, headers: Mapping[str, str], start: bytes) -> bool:
     """Tell whether a web page, such as a login, came in the place of a document.
 
@@ -263,10 +299,15 @@ def is_suspicious(key: str, headers: Mapping[str, str], start: bytes) -> bool:
         headers: The headers of the answer.
         start: The first bytes of the body.
     """
-    expected = guess_type(key)[0]
+    expected, packing = guess_type(key)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if expected is None or expected in _PAGE_TYPES or kind not in _PAGE_TYPES:
+    if (expected in (None, *_PAGE_TYPES) and packing is None) or kind not in (*_PAGE_TYPES, ""):
         return False
+    if headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
+        if expected in _PAGE_TYPES:  # a packed page is what was listed
+            return False
+        with suppress(zlib.error):
+            start = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, _HEAD_BYTES)
     return bool(_PAGE_START.match(start))
 
 

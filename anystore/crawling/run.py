@@ -172,6 +172,8 @@ class CrawlRun:
         self._target_failures = 0
         self.walked = True
         """Whether the listing was read to its end so far."""
+        self.lists_no_more = False
+        """Whether enough documents were listed; those are still fetched."""
         self.ended_by: str | None = None
         """The limit, or the failure, that ends the crawl early."""
 
@@ -205,7 +207,7 @@ class CrawlRun:
         known, stored = self._index.find(keys), self._index.stored(keys)
         self._index.mark_seen(known)
         for key, one in wanted.items():
-            if self.ended_by:
+            if self.ended_by or self.lists_no_more:
                 return
             record = known.get(key)
             if record is not None and record.run == self._number:  # two names of a listing that are one key
@@ -213,7 +215,8 @@ class CrawlRun:
                     self.fail(key, f"{one.url} has the key of {record.url}, which was fetched; it was left out")
                 continue
             if self.limits.max_entries is not None and self._counts["listed"] >= self.limits.max_entries:
-                self.reach(f"max_entries={self.limits.max_entries}")
+                self._reached.append(f"max_entries={self.limits.max_entries}")
+                self.lists_no_more, self.walked = True, False
                 return
             self._counts["listed"] += 1
             task = self._task(one, record, self._stored_size(key, record, stored))

@@ -39,7 +39,7 @@ class StoreCrawl:
         entries = self._list()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="anystore-crawl") as pool:
             try:
-                while not self._run.ended_by and (page := [one for one, _ in zip(entries, range(_PAGE), strict=False)]):
+                while not self._ended and (page := [one for one, _ in zip(entries, range(_PAGE), strict=False)]):
                     for task in self._run.sort(map(self._listed, page)):
                         self._pending[pool.submit(self._look_after, task)] = task
                         if len(self._pending) >= self._workers * _PENDING_PER_WORKER:
@@ -49,6 +49,10 @@ class StoreCrawl:
                 for future in self._pending:
                     future.cancel()
                 raise
+
+    @property
+    def _ended(self) -> bool:
+        return self._run.ended_by is not None or self._run.lists_no_more
 
     def _reap(self, done: set[Future[Outcome]]) -> None:
         for future in done:

@@ -188,6 +188,8 @@ class WebCrawl:
         return sum(self._storing.values()) >= _MOST_STORING_BYTES or len(self._storing) >= _MOST_STORING
 
     def _more_pages(self) -> None:
+        if self._run.lists_no_more:
+            self._pages.clear()
         while self._pages and self._fetcher.pending < _MOST_WAITING:
             page = self._pages.popleft()
             fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=_MAX_PAGE_BYTES)
@@ -201,7 +203,7 @@ class WebCrawl:
         match answer.fetch.tag:
             case _RobotsFile() as tag:
                 self._take_robots(tag, answer)
-            case _Page() as tag:
+            case _Page() as tag if not self._run.lists_no_more:
                 self._take_page(tag, answer)
             case _Sums() as tag:
                 self._take_sums(tag, answer)

@@ -32,25 +32,23 @@ class Packer:
         self._submit = submit
         self._batch: list[Item] = []
         self._bytes = 0
+        self._single: list[Item] = []
 
     def add(self, item: Item) -> None:
         """Take a value; full units are handed on."""
-        if self._inside:
-            self._keep(item, 0, _TOGETHER[0])
-            return
         size = item.entry.size
-        if size is None or size > SMALL_BYTES or item.entry.expires is not None:
-            # one that expires is copied together with its expiry, which a batch has for all or none
+        if self._inside:
+            self._single.append(item)
+        elif size is None or size > SMALL_BYTES:
             self._submit(Unit(Way.STREAM, (item,)))
-            return
-        self._keep(item, size, self._most)
-
-    def _keep(self, item: Item, size: int, most: int) -> None:
-        if self._bytes + size > _BATCH_BYTES:
-            self.flush()
-        self._batch.append(item)
-        self._bytes += size
-        if len(self._batch) >= most:
+        elif item.entry.expires is not None:
+            self._single.append(item)  # together with its expiry, which a batch has for all or none
+        else:
+            if self._bytes + size > _BATCH_BYTES:
+                self.flush()
+            self._batch.append(item)
+            self._bytes += size
+        if len(self._batch) >= self._most or len(self._single) >= _TOGETHER[0]:
             self.flush()
 
     def flush(self, workers: int = 1) -> None:
@@ -60,10 +58,11 @@ class Packer:
             workers: To how many.
         """
         batch, self._batch, self._bytes = self._batch, [], 0
-        way = Way.INSIDE if self._inside else Way.BATCH
-        each = max(1, -(-len(batch) // max(1, workers)))
-        for start in range(0, len(batch), each):
-            self._submit(Unit(way, tuple(batch[start : start + each])))
+        single, self._single = self._single, []
+        for way, items in ((Way.BATCH, batch), (Way.INSIDE if self._inside else Way.STREAM, single)):
+            each = max(1, -(-len(items) // max(1, workers)))
+            for start in range(0, len(items), each):
+                self._submit(Unit(way, tuple(items[start : start + each])))
 
 
 def can_copy_inside(source: Backend, target: Backend) -> bool:

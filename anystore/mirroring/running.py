@@ -1,13 +1,14 @@
 """One run of a mirror, from the first listing to the last deletion."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
 
 from anystore.backend import Entry, Feature
-from anystore.errors import AnystoreError, BackendError
+from anystore.errors import AnystoreError, BackendError, ForeignNameWarning
 from anystore.keys import Selection
 from anystore.mirroring.comparing import Verdict
 from anystore.mirroring.copying import Item, Job, Unit, Way
@@ -99,7 +100,7 @@ class Run:
             self._job.source.uri,
             self._job.target.uri,
             copied=outcome.copied,
-            skipped=outcome.skipped + self._unchanged,
+            skipped=max(0, outcome.skipped + self._unchanged),
             deleted=outcome.deleted,
             failed=len(outcome.failures),
             failures=(*whole, *sorted(outcome.failures, key=lambda failure: failure.key)),
@@ -147,6 +148,9 @@ class Run:
         self._whole += source.foreign
         if self._deletion.wanted:
             self._whole += target.foreign
+        else:
+            for text in target.foreign:  # no harm is done by what lies beside the copies
+                warnings.warn(text, ForeignNameWarning, stacklevel=2)
 
     def _consider(self, entry: Entry, there: Entry | None) -> None:
         verdict = Verdict.COPY if there is None else self._job.comparison.judge(entry, there)

@@ -18,6 +18,7 @@ from anystore.uris import collect_secrets, mask_text, parse_uri
 from anystore.web.addresses import AddressGuard
 from anystore.web.headers import Headers, parse_content_range, parse_length, parse_retry_after, strong_etag
 from anystore.web.transfer import Call, Lines, Transfer, TransferError
+from anystore.web.watching import NotFollowed, Watch
 from anystore.web.urls import is_folder_of, keeps_secrets, masked_url, redirect_target, wire_url
 
 _BUSY = frozenset({429, 502, 503, 504})
@@ -49,6 +50,7 @@ class Client:
         user_agent: How the client names itself.
         ca_file: Certificates to trust in place of the system's.
         guard: Says which addresses may be connected to; None for all of them.
+        watch: Has a say in redirects and pauses, and can end all requests; not pickled together with a client.
 
     Raises:
         InvalidOption: If an option is not what it should be.
@@ -65,6 +67,7 @@ class Client:
     user_agent: str = ""
     ca_file: str | None = None
     guard: AddressGuard | None = None
+    watch: Watch | None = field(default=None, repr=False, compare=False)
     _lines: Lines = field(default_factory=Lines, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -143,7 +146,19 @@ class Client:
             stall_timeout=self.timeout,
             ca_file=self.ca_file,
             guard=self.guard,
+            is_unwanted=self.is_unwanted,
         )
+
+    def is_unwanted(self) -> bool:
+        """Tell whether whoever watches wants no answers any more."""
+        return self.watch is not None and self.watch.ended
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless nobody wants an answer any more."""
+        if self.watch is None:
+            time.sleep(seconds)
+        else:
+            self.watch.sleep(seconds)
 
     def refusal(self, status: int, headers: Headers, *, method: str, url: str) -> "Refusal | None":
         """Say what is wrong with a status.
@@ -252,9 +267,9 @@ class _Asked:
             except _Again as again:
                 failures += 1
                 wait = self.client.delay(failures) if again.wait is None else again.wait
-                if failures > self.client.retries or wait > LONGEST_WAIT:
+                if failures > self.client.retries or wait > LONGEST_WAIT or self.client.is_unwanted():
                     raise again.error from again.__cause__
-                time.sleep(wait)
+                self.client.pause(wait)
 
     def failed(self, what: str, *, url: str) -> BackendError:
         """Make the error for an answer that is of no use."""
@@ -281,6 +296,9 @@ class _Asked:
             target = redirect_target(url, location)
             if not self.into_folder and is_folder_of(target, url):
                 raise DoesNotExist(f"{masked_url(url)} is a folder, not a value")
+            watch = self.client.watch
+            if watch is not None and not watch.follows(url, target):
+                raise NotFollowed(str(self.failed(f"redirects to {masked_url(target)}, where it may not go", url=url)))
             trusted = trusted and keeps_secrets(url, target)
             url = target
         raise self.failed(f"was redirected more than {self.client.max_redirects} times", url=self.url)
@@ -294,6 +312,8 @@ class _Asked:
             return
         transfer.drain()
         if isinstance(refusal.error, BackendError) and refusal.busy:
+            if self.client.watch is not None:
+                self.client.watch.complained(url, refusal.wait)
             raise _Again(refusal.error, refusal.wait)
         raise refusal.error
 
@@ -409,7 +429,7 @@ class Response:
         if self._handed_out:
             bound = {**asked.headers, "If-Match": etag or ""}
             asked = replace(asked, start=self._position, headers=bound, allow=frozenset({412, 416}))
-        time.sleep(asked.client.delay(failures))
+        asked.client.pause(asked.client.delay(failures))
         try:
             transfer, _ = asked.send()
             position, total = asked.extent(transfer)

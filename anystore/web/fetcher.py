@@ -21,13 +21,15 @@ import pycurl
 
 from anystore.errors import AnystoreError, BackendError
 from anystore.web.client import LONGEST_WAIT, REDIRECTS, Client
-from anystore.web.headers import Headers, parse_head, parse_retry_after
+from anystore.web.headers import Headers, is_status_line, parse_head, parse_retry_after
 from anystore.web.limits import HostLimit
 from anystore.web.transfer import SocketOpener, TransferError, failure_of, prepare
 from anystore.web.urls import keeps_secrets, masked_url, origin_of, redirect_target
 
-_SLOWEST = 64  # bytes a second, for the whole of a stall timeout
-_SLOWEST_MEAN = 1024  # bytes a second, for the whole of a body
+_SLOWEST = 1024  # bytes a second: for the whole of a stall timeout, and for the whole of a body
+_MOST_GIVEN_UP = 20  # requests in a row; whoever is still busy then is not asked any more
+_WHOLE = frozenset({200, 203})  # the statuses that bring a whole value, where no part of it was asked for
+_MULTI_STATUS = 207
 _SERVER_ERRORS = 500
 _NEVER_BETTER = (501, 505)  # the server does not know the method, or the version
 _BUSY_TRIES = 3  # times as many: a busy server says no to whoever comes
@@ -41,7 +43,7 @@ def deadline_of(size: int, *, timeout: float) -> float:
         >>> deadline_of(1024 * 100, timeout=60.0)
         160.0
     """
-    return timeout + size / _SLOWEST_MEAN
+    return timeout + size / _SLOWEST
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +104,9 @@ class _Host:
         self.limit = limit
         self.urgent: deque[Fetch] = deque()
         self.waiting: deque[Fetch] = deque()
+        self.given_up = 0
+        self.closed: str | None = None
+        """Why it is not asked any more."""
 
     def next(self) -> Fetch | None:
         queue = self.urgent or self.waiting
@@ -174,18 +179,20 @@ class Fetcher:
         """Give the limit of a URL's host, so that other requests can be counted by it."""
         return self._host(url).limit
 
-    def step(self, timeout: float = 1.0) -> list[Fetched]:
+    def step(self, timeout: float = 1.0, *, starts: bool = True) -> list[Fetched]:
         """Let requests run until some have ended, or a time is over, or somebody wakes the fetcher.
 
         Args:
             timeout: The most seconds to wait.
+            starts: Whether requests that wait may be sent.
 
         Returns:
             What has ended.
         """
-        self._start_all()
+        if starts:
+            self._start_all()
         if not self._done:
-            for key, events in self._selector.select(self._pause(timeout)):
+            for key, events in self._selector.select(self._pause(timeout, starts=starts)):
                 if key.fd == self._wakes[0]:
                     with suppress(BlockingIOError):
                         os.read(key.fd, 1 << 16)
@@ -233,13 +240,22 @@ class Fetcher:
         while self._later and self._later[0][0] <= now:
             self.add(heapq.heappop(self._later)[2], urgent=True)
         for host in self._hosts.values():
+            while host.closed and (fetch := host.next()):
+                error = self._client.failed(f"was not sent: {host.closed}", method=fetch.method, url=fetch.at)
+                self._done.append(_no_answer(fetch, error))
             while host.limit.wait() == 0.0 and (fetch := host.next()):
                 self._start(fetch, host)
 
     def _start(self, fetch: Fetch, host: _Host) -> None:
         call = self._client.call(fetch.method, fetch.at, fetch.headers, trusted=fetch.trusted)
         easy = self._idle.pop() if self._idle else pycurl.Curl()
-        running = _Running(fetch, host, self._clock(), prepare(easy, call))
+        try:
+            opener = prepare(easy, call)
+        except (pycurl.error, UnicodeError):  # a link may spell anything
+            error = self._client.failed("cannot be sent: it is no URL", method=fetch.method, url=fetch.at)
+            self._done.append(_no_answer(fetch, error))
+            return
+        running = _Running(fetch, host, self._clock(), opener)
         easy.setopt(pycurl.HEADERFUNCTION, running.head.append)
         easy.setopt(pycurl.WRITEFUNCTION, running.pieces.append)
         easy.setopt(pycurl.MAXFILESIZE_LARGE, max(fetch.limit, 1))
@@ -255,15 +271,15 @@ class Fetcher:
         self._running[easy] = running
         self._multi.add_handle(easy)
 
-    def _pause(self, timeout: float) -> float:
+    def _pause(self, timeout: float, *, starts: bool) -> float:
         now = self._clock()
         moments = [timeout]
         if self._timer is not None:
             moments.append(self._timer - now)
-        if self._later:
+        if self._later and starts:
             moments.append(self._later[0][0] - now)
         for host in self._hosts.values():
-            if host.urgent or host.waiting:
+            if starts and (host.urgent or host.waiting):
                 wait = host.limit.wait()
                 moments.append(timeout if wait is None else wait)
         return max(min(moments), 0.0)
@@ -315,6 +331,11 @@ class Fetcher:
             limit.answered()
             self._redirect(running, location, status=status, headers=headers)
             return
+        if status not in _WHOLE and 200 <= status < 300 and not (status == _MULTI_STATUS and fetch.method != "GET"):  # noqa: PLR2004 - success
+            limit.answered()
+            what = f"was answered with status {status}, which brings no whole value"
+            self._give(running, status, headers, b"", self._client.failed(what, method=fetch.method, url=fetch.at))
+            return
         refusal = None
         if status not in fetch.allow:
             refusal = self._client.refusal(status, headers, method=fetch.method, url=fetch.at)
@@ -326,6 +347,7 @@ class Fetcher:
                 return
         else:
             limit.answered()
+            running.host.given_up = 0
         self._give(running, status, headers, body, refusal.error if refusal else None)
 
     def _fail(self, running: _Running, error: TransferError, *, status: int, headers: Headers) -> None:
@@ -345,10 +367,19 @@ class Fetcher:
         gives_up = fetch.failures > tries or (wait is not None and wait > LONGEST_WAIT)
         running.host.limit.complained(began=running.began, wait=0.0 if gives_up or wait is None else wait)
         if gives_up:
+            self._give_up(running.host, wait)
             return False
         pause = self._client.delay(fetch.failures) if wait is None else wait
         heapq.heappush(self._later, (self._clock() + pause, next(self._numbers), fetch))
         return True
+
+    def _give_up(self, host: _Host, wait: float | None) -> None:
+        """Ask a host no more that wants it so for longer than anybody waits, or that answers nobody."""
+        host.given_up += 1
+        if wait is not None and wait > LONGEST_WAIT:
+            host.closed = f"its server asked to come back after {wait:,.0f} seconds"
+        elif host.given_up >= _MOST_GIVEN_UP:
+            host.closed = f"its server failed for {host.given_up} requests in a row, each tried again and again"
 
     def _redirect(self, running: _Running, location: str, *, status: int, headers: Headers) -> None:
         fetch = running.fetch
@@ -387,7 +418,13 @@ class Fetcher:
         )
 
 
+def _no_answer(fetch: Fetch, error: AnystoreError) -> Fetched:
+    return Fetched(
+        fetch=fetch, url=fetch.at, status=0, headers=Headers(), body=b"", error=error, elapsed=timedelta()
+    )
+
+
 def _parse(head: list[bytes]) -> tuple[int, Headers]:
     """Take the last head of an answer apart: those of 1xx and of a proxy come before it."""
-    first = max((number for number, line in enumerate(head) if line.startswith(b"HTTP/")), default=None)
+    first = max((number for number, line in enumerate(head) if is_status_line(line)), default=None)
     return (0, Headers()) if first is None else parse_head(b"".join(head[first:]))

@@ -8,6 +8,19 @@ from email.utils import parsedate_to_datetime
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 
 
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? \d{3}(?:[ \r\n]|$)")
+
+
+def is_status_line(line: bytes) -> bool:
+    r"""Tell whether a line begins the head of an answer.
+
+    Example:
+        >>> is_status_line(b"HTTP/1.1 200 OK\r\n"), is_status_line(b"HTTP/x: y\r\n")
+        (True, False)
+    """
+    return bool(_STATUS_LINE.match(line))
+
+
 class Headers(Mapping[str, str]):
     """Headers of an answer; upper and lower case of a name are the same.
 

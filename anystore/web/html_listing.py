@@ -7,12 +7,10 @@ lest its links are taken for files.
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from urllib.parse import urljoin
-
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from anystore.web.rows import Listing, Row, listing_of, parse_iso
-from anystore.web.urls import child_of, odd_name_of, path_below
+from anystore.web.urls import child_of, link_url, odd_name_of, path_below, resolved
 
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 
@@ -29,6 +27,7 @@ _IIS_BEFORE = re.compile(
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SIZE = re.compile(r"(?:^|\s)(\d{1,19}(?:\.\d{1,9})?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
+_MOST_LINKS_A_ROW = 8  # each is looked up in the whole of its row: a row of all links would take for ever
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -50,7 +49,7 @@ def _link_rows(page: LexborHTMLParser, url: str) -> Iterator[Row]:
     here = _base(page, url) or url
     folder = url.partition("?")[0].rpartition("/")[0] + "/"
     for link in page.css("a[href]"):
-        href = _joined(here, link.attributes.get("href") or "")
+        href = resolved(here, link.attributes.get("href") or "")
         found = path_below(folder, href)
         if found is not None:
             yield Row(found[0], found[1], url=href.partition("#")[0])
@@ -59,17 +58,7 @@ def _link_rows(page: LexborHTMLParser, url: str) -> Iterator[Row]:
 def _base(page: LexborHTMLParser, url: str) -> str | None:
     """Give the URL against which the links of a page are resolved, if it says so itself."""
     base = page.css_first("base[href]")
-    try:
-        return urljoin(url, (base.attributes.get("href") or "").strip()) if base is not None else None
-    except ValueError:  # a host that is none
-        return None
-
-
-def _joined(here: str, href: str) -> str:
-    try:
-        return urljoin(here, href.strip())
-    except ValueError:  # a host that is none
-        return ""
+    return resolved(url, base.attributes.get("href") or "") or None if base is not None else None
 
 
 def _page(body: bytes) -> LexborHTMLParser:
@@ -140,11 +129,15 @@ _EXACT_SIZES = frozenset({"nginx", "apache", "caddy", "iis"})  # a number withou
 
 
 def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[Row]:
-    here = _base(page, url)
+    here, last_row, links = _base(page, url), 0, 0
     for link in page.css("a[href]"):
         href = link.attributes.get("href") or ""
+        row_of_table = _row_of(link)
+        if row_of_table is not None:
+            links = links + 1 if row_of_table.mem_id == last_row else 1
+            last_row = row_of_table.mem_id
         if here is not None:
-            href = _joined(here, href)
+            href = resolved(here, href)
         child = child_of(url, href)
         if child is None:
             odd = odd_name_of(url, href)
@@ -152,22 +145,37 @@ def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[Row]:
                 yield Row(odd, is_folder=False, odd=True)
             continue
         name, is_folder = child
-        size, size_exact, moment = _details_before(link) if adapter == "iis" else _details(link)
-        row = Row(name, is_folder, modified=moment)
+        if adapter == "iis":
+            size, size_exact, moment = _details_before(link)
+        elif row_of_table is None:
+            size, size_exact, moment = _details_behind(link)
+        elif links <= _MOST_LINKS_A_ROW:
+            size, size_exact, moment = _details(link, row_of_table)
+        else:
+            size, size_exact, moment = None, False, None
+        row = Row(name, is_folder, modified=moment, url=link_url(url, href))
         yield row.sized(size, exact=size_exact and adapter in _EXACT_SIZES)
 
 
-def _details(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
-    """Find size and time behind a link: in its row of a table, or in the text that follows it.
+def _row_of(link: LexborNode) -> LexborNode | None:
+    """Give the row of a table in which a link stands."""
+    parent = link.parent
+    row = parent.parent if parent is not None and parent.tag == "td" else None
+    return row if row is not None and row.tag == "tr" else None
+
+
+def _details_behind(link: LexborNode) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time in the text behind a link."""
+    behind = link.next
+    return _parse_details(behind.text(deep=False) if behind is not None and behind.tag == "-text" else "")
+
+
+def _details(link: LexborNode, row: LexborNode) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time in a link's row of a table.
 
     No time of an HTML page counts as exact: most have no zone or no seconds, and Caddy's is that of a link itself.
     """
     parent = link.parent
-    row = parent.parent if parent is not None and parent.tag == "td" else None
-    if row is None or row.tag != "tr":
-        behind = link.next
-        text = behind.text(deep=False) if behind is not None and behind.tag == "-text" else ""
-        return _parse_details(text)
     stamp = row.css_first("time[datetime]")
     moment = parse_iso(stamp.attributes.get("datetime") or "") if stamp is not None else None
     bare = row.css_first("td[data-size]")

@@ -66,6 +66,10 @@ class HostLimit:
             wait: Seconds in which the host wants no request.
         """
         self.running -= 1
+        self.hold(began=began, wait=wait)
+
+    def hold(self, *, began: float, wait: float = 0.0) -> None:
+        """Count a complaint of a request that runs on; as :meth:`complained` otherwise."""
         now = self.clock()
         if began >= self._grown_until:  # those that were sent before the last complaint have nothing new to say
             self.allowed = max(self.allowed // 2, 1)

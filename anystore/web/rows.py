@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from anystore.web.urls import join_url
 
@@ -37,7 +38,8 @@ class Listing:
     Attributes:
         adapter: Name of the adapter that knew the page, such as ``nginx``.
         entries: Files and folders, each name once, in the order of the page.
-        foreign: Names that are no text, or that no file can have, as they stand in the links.
+        foreign: Names that no file can have, as they stand in the links.
+        undecoded: Files and folders whose names are no text; what is no text in them is left percent-encoded.
         more: URLs of further pages of the same listing.
     """
 
@@ -45,6 +47,7 @@ class Listing:
     entries: tuple[ListedEntry, ...]
     foreign: tuple[str, ...]
     more: tuple[str, ...] = ()
+    undecoded: tuple[ListedEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +92,33 @@ def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, 
     """
     entries: dict[str, ListedEntry] = {}
     foreign: dict[str, None] = {}
+    undecoded: dict[str, ListedEntry] = {}
     for row in rows:
+        if row.odd:
+            foreign[row.name.decode("utf-8", "backslashreplace")] = None
+            continue
         try:
             name = row.name.decode()
         except UnicodeDecodeError:
-            foreign[row.name.decode("ascii", "backslashreplace")] = None
-            continue
-        if row.odd:
-            foreign[name] = None
+            entry = _undecoded(row, url)
+            undecoded.setdefault(entry.name, entry)
             continue
         target = row.url or join_url(url, name + "/" if row.is_folder else name)
         entry = ListedEntry(name, target, row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact)
         known = entries.get(name)
         if known is None or (known.size is None and known.modified is None):
             entries[name] = entry
-    return Listing(adapter, tuple(entries.values()), tuple(foreign), more)
+    return Listing(adapter, tuple(entries.values()), tuple(foreign), more, tuple(undecoded.values()))
+
+
+def _undecoded(row: Row, url: str) -> ListedEntry:
+    r"""Name a file whose name is no text, so that no two of them become one: ``caf\xe9`` is ``caf%E9``."""
+    text = row.name.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
+    name = "".join(f"%{ord(sign) - 0xDC00:02X}" if "\udc80" <= sign <= "\udcff" else sign for sign in text)
+    head, mark, query = url.partition("?")
+    encoded = quote(row.name, safe="/") + "/" * row.is_folder
+    target = row.url or f"{head.rstrip('/')}/{encoded}{mark}{query}"
+    return ListedEntry(name, target, row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact)
 
 
 def is_plain(name: bytes) -> bool:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +18,7 @@ from typing import Any
 import pycurl
 
 from anystore.web.addresses import AddressGuard
-from anystore.web.headers import parse_head
+from anystore.web.headers import is_status_line, parse_head
 
 PIECE_BYTES = 256 * 1024
 """How much of a body is gathered before it is handed on, if it is there already."""
@@ -71,6 +71,7 @@ class Call:
         stall_timeout: Seconds after which a silent server is given up.
         ca_file: Certificates to trust in place of the system's.
         guard: Says which addresses may be connected to; None for all of them.
+        is_unwanted: Tells whether nobody wants the answer any more.
     """
 
     method: str
@@ -82,6 +83,7 @@ class Call:
     stall_timeout: float
     ca_file: str | None = None
     guard: AddressGuard | None = None
+    is_unwanted: Callable[[], bool] = bool
 
 
 class _Line:
@@ -154,7 +156,7 @@ class _Sink:
         self.events += 1
         if self.head_ended:  # trailers behind the body say nothing that we use
             return None
-        if line.startswith(b"HTTP/"):
+        if is_status_line(line):
             self.head.clear()
         self.head += line
         if len(self.head) > _MAX_HEAD_BYTES:
@@ -275,6 +277,9 @@ class Transfer:
                 continue  # there may be more, at no waiting
             if self._sink.events != seen:
                 return
+            if self._call.is_unwanted():
+                self.close()
+                raise TransferError("it was ended before its end", transient=False)
             left = deadline - time.monotonic()
             if left <= 0:
                 self.close()

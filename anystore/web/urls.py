@@ -68,6 +68,45 @@ def _origin(start: str) -> tuple[str, str, int]:
     return parts.scheme, parts.host.lower(), parts.port or _DEFAULT_PORT.get(parts.scheme, 0)
 
 
+def is_url(url: str) -> bool:
+    """Tell whether a URL names a server that could be asked.
+
+    Example:
+        >>> is_url("https://host/a"), is_url("https://host:abc/a"), is_url("https://[x/a"), is_url("file:///a")
+        (True, False, False, False)
+    """
+    try:
+        scheme, host, _ = origin_of(url)
+    except ValueError:  # a port that is no number, or a host that is none
+        return False
+    return scheme in _DEFAULT_PORT and bool(host)
+
+
+def resolved(here: str, href: str) -> str:
+    """Resolve a link; ``""`` for one that is no URL."""
+    try:
+        return urljoin(here, href.strip())
+    except ValueError:  # a host that is none
+        return ""
+
+
+def link_url(folder: str, href: str) -> str:
+    """Give the URL of a link that :func:`child_of` takes, spelled as the page spells it.
+
+    Args:
+        folder: As for :func:`child_of`; its query, such as a token, is kept.
+        href: The link, with its HTML entities resolved.
+
+    Example:
+        >>> link_url("https://host/files/?sig=1", "./a%2Cb%20c#top")
+        'https://host/files/a%2Cb%20c?sig=1'
+    """
+    head, mark, query = folder.partition("#")[0].partition("?")
+    path = _without_fragment(href)
+    segments = _segments_below(head, path) or [""]
+    return head[: head.rindex("/") + 1] + "/".join(segments) + mark + query
+
+
 def keeps_secrets(source: str, target: str) -> bool:
     """Tell whether secrets meant for one URL may go to another: the same server, or its own TLS.
 
@@ -110,6 +149,8 @@ def redirect_target(url: str, location: str) -> str:
         scheme, netloc, path, query, _ = urlsplit(urljoin(url, safe))
     except ValueError as error:
         raise BackendError(f"{masked_url(url)} redirects to what is no URL; open the right address instead") from error
+    if scheme in _DEFAULT_PORT and netloc and not is_url(f"{scheme}://{netloc}/"):
+        raise BackendError(f"{masked_url(url)} redirects to what is no URL; open the right address instead")
     if scheme not in _DEFAULT_PORT or not netloc:
         raise BackendError(f"{masked_url(url)} redirects to something that is not HTTP; open the right address instead")
     if scheme == "http" and parse_uri(url).scheme == "https":
@@ -211,6 +252,10 @@ def _segments_below(folder: str, path: str) -> list[str] | None:
         if parts.scheme not in _DEFAULT_PORT or "@" in parts.netloc or not _same_origin(path, folder):
             return None
         path = parts.path
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
     if path.startswith("/"):
         here = decoded_path(folder)[:-1]
         there = path.split("/")

@@ -157,7 +157,8 @@ def _foreign_names(url: str, folder: str, listing: Listing) -> Iterator[Problem]
         for entry in listing.entries
         if not is_key(folder + entry.name) and folder + entry.name != PRIVATE_FOLDER
     ]
-    for name in (*listing.foreign, *refused):
+    undecoded = [entry.name for entry in listing.undecoded]  # as a key, such a name would stand for another file
+    for name in (*listing.foreign, *undecoded, *refused):
         shown = f"{folder}{name}"
         where = masked_url(join_url(url, folder))
         yield Problem(shown, BackendError(f"{where} lists a name that cannot be a key: {name!a}"), foreign=True)

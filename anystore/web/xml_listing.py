@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from html import unescape
 from io import BytesIO
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urljoin
+from urllib.parse import parse_qsl, unquote_plus, unquote_to_bytes, urlencode
 from xml.etree.ElementTree import Element, ParseError, iterparse
 
 from anystore.web.headers import parse_http_date
 from anystore.web.rows import Listing, Row, is_plain, listing_of, parse_iso
-from anystore.web.urls import child_of, odd_name_of, path_below
+from anystore.web.urls import child_of, is_url, link_url, odd_name_of, path_below, resolved
 
 _START_BYTES = 4096
 _INDEX = b"index.html"
@@ -25,6 +25,8 @@ _NEVER = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
 
 def parse_xml(body: bytes, url: str) -> Listing | None:
     """Read a page of XML; None if it is no listing."""
+    if b"\0" in body[:_START_BYTES]:  # in UTF-16 the patterns below would not see a DOCTYPE
+        return None
     root = _ROOT.search(body[:_START_BYTES])
     if root is None:
         return _parse_nginx(body, url)
@@ -39,8 +41,10 @@ def parse_xml(body: bytes, url: str) -> Listing | None:
             case b"urlset":
                 return listing_of("sitemap", _sitemap_rows(body, url), url)
             case _:
-                pages = (_text(element, "loc") for element in _elements(body, "sitemap"))
-                return listing_of("sitemap", (), url, more=tuple(urljoin(url, page) for page in pages if page))
+                texts = [_text(element, "loc") for element in _elements(body, "sitemap")]
+                pages = [resolved(url, text) for text in texts if text]
+                odd = [Row(text.encode(), is_folder=False, odd=True) for text in texts if not is_url(resolved(url, text))]
+                return listing_of("sitemap", odd, url, more=tuple(page for page in pages if is_url(page)))
     except ParseError:
         return None
 
@@ -115,7 +119,7 @@ def _parse_bucket(body: bytes, url: str) -> Listing:
 
 def _bucket_rows(rows: list[Row], *, encoded: bool) -> Iterator[Row]:
     for row in rows:
-        name = unquote_plus(row.name.decode()).encode() if encoded else row.name
+        name = unquote_to_bytes(row.name.replace(b"+", b" ")) if encoded else row.name
         if row.is_folder or not name.endswith(b"/"):  # an empty value that stands for a folder
             yield Row(
                 name.removesuffix(b"/"), row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact
@@ -135,8 +139,16 @@ def _webdav_rows(body: bytes, url: str) -> Iterator[Row]:
             continue
         is_folder = _child(element, "collection") is not None
         moment = parse_http_date(_text(element, "getlastmodified"))
-        row = Row(child[0], is_folder, modified=moment, modified_exact=moment is not None)
+        row = Row(
+            child[0], is_folder, modified=moment, modified_exact=moment is not None, url=_webdav_url(url, href, is_folder)
+        )
         yield row.sized(_size(_text(element, "getcontentlength")), exact=True)
+
+
+def _webdav_url(url: str, href: str, is_folder: bool) -> str:  # noqa: FBT001 - a name and what it is
+    """Give the URL of an entry; some servers leave the slash behind a folder out."""
+    head, mark, query = link_url(url, href).partition("?")
+    return head + "/" * (is_folder and not head.endswith("/")) + mark + query
 
 
 # -- sitemaps -------------------------------------------------------------------
@@ -149,13 +161,14 @@ def _sitemap_rows(body: bytes, url: str) -> Iterator[Row]:
     """
     folder = url.partition("?")[0].rpartition("/")[0] + "/"
     for element in _elements(body, "url"):
-        href = urljoin(url, _text(element, "loc"))
+        said = _text(element, "loc")
+        href = resolved(url, said)
         if href.rstrip("/") == folder.rstrip("/"):
             yield Row(_INDEX, is_folder=False, url=folder)
             continue
         found = path_below(folder, href)
         if found is None:
-            yield Row(href.encode("utf-8", "replace"), is_folder=False, odd=True)
+            yield Row(said.encode("utf-8", "replace"), is_folder=False, odd=True)
         else:
             path, is_folder = found
             yield Row(path + b"/" + _INDEX if is_folder else path, is_folder=False, url=href.partition("#")[0])

@@ -356,6 +356,14 @@ class TestDelete:
         assert "names that are no keys" in report.failures[0].reason
         assert target.exists("extra")
 
+    def test_foreign_names_in_the_target_are_no_failures_until_they_should_go(self, pair, tmp_path):
+        pair.source.put("a", b"1")
+        target = Store(Foreign(f"{tmp_path}/foreign"))
+        with pytest.warns(ForeignNameWarning, match="left out 2 names"):
+            assert mirror(pair.source, target).complete
+        report = mirror(pair.source, target, delete=True)
+        assert "nothing was deleted" in report.failures[1].reason
+
     def test_a_value_that_the_listing_left_out_is_not_deleted(self, tmp_path):
         class Forgetful(MemoryBackend):
             def scan(self, prefix="", after=None):

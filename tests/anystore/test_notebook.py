@@ -8,10 +8,10 @@ from itertools import count
 
 import pytest
 
-from anystore import Entry, Feature, Store, get_store, notebook
+from anystore import Entry, Feature, Store, crawl, get_store, mirror, notebook
 from anystore.backends.memory import MemoryBackend
-from anystore.crawling import CrawlReport, Failure
 from anystore.keys import parse_key
+from anystore.markup import html_report
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -272,15 +272,23 @@ def test_an_entry_tells_what_is_known_only():
 
 
 def test_a_report_is_a_table_of_what_failed():
-    good = CrawlReport("http://host/", "memory://x", listed=1234, fetched=1234, bytes=5_000_000, seconds=1.26)
-    shown = Reader(good._repr_html_()).text
-    assert ("complete" in shown, "1,234" in shown, "5.0 MB" in shown, "1.3" in shown) == (True,) * 4
-    failures = tuple(Failure(f"<i>{number}", "the server says 500") for number in range(150))
-    shown = Reader(CrawlReport("http://host/", "memory://x", failures=failures)._repr_html_())
-    assert "150 failed" in shown.text
-    assert "<i>99" in shown.text
-    assert "and 50 more" in shown.text
-    assert "complete" not in shown.text
+    facts = {"copied": 1234, "bytes": "5.0 MB", "seconds": 1.26, "<i>": None}
+    shown = Reader(html_report("mirror of <b>", facts)).text
+    for part in ("mirror of <b>", "complete", "1,234", "5.0 MB", "1.3", "<i>"):
+        assert part in shown
+    shown = Reader(html_report("mirror", {}, [(f"<i>{number}", "the server says 500") for number in range(150)])).text
+    for part in ("150 failed", "<i>99", "and 50 more"):
+        assert part in shown
+    assert "complete" not in shown
+    assert "<i>100" not in shown
+
+
+@pytest.mark.parametrize("run", [crawl, mirror])
+def test_reports_of_ours_show_themselves(run):
+    source = get_store(f"memory://notebook-{run.__name__}")
+    source.put_many({"a.txt": "x", "b.txt": "y"})
+    shown = Reader(run(source, f"memory://notebook-{run.__name__}-target")._repr_html_()).text
+    assert ("complete" in shown, source.uri in shown) == (True, True)
 
 
 def test_a_view_shows_its_folder_only():

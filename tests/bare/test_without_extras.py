@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anystore import anycache, get_store, read_uri, write_uri
+from anystore import anycache, get_store, mirror, read_uri, write_uri
 from anystore.errors import MissingExtra
 
 LIBRARIES = [
@@ -56,6 +56,13 @@ def test_functions_are_cached(tmp_path):
 
     assert run(1) == run(1) == (1, {b"x"})
     assert calls == [1]
+
+
+def test_stores_are_mirrored(tmp_path):
+    source = get_store("memory://bare-mirror")
+    source.put_many({"a/b": "text", "c": "more"})
+    assert mirror(source, tmp_path / "copy", verify="full", progress=True).copied == 2
+    assert mirror(source, tmp_path / "copy", delete=True).skipped == 2
 
 
 def test_a_listing_needs_http():

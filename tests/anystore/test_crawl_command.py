@@ -1,0 +1,73 @@
+"""``anystore crawl`` and ``anystore documents`` as processes: what they print, and their exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from anystore import get_store
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def served(nginx_server):
+    for name in ("a.txt", "new\nline", "sub/b.pdf"):
+        path = nginx_server.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    return nginx_server
+
+
+def anystore(*arguments):
+    command = [sys.executable, "-m", "anystore", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_it_says_what_was_done(served):
+    done = anystore("crawl", served.url, "target")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[:2] == [["listed", "3", "documents"], ["fetched", "3", "documents,", "22", "B"]]
+    assert ["unchanged", "3"] in [line.split() for line in anystore("crawl", served.url, "target").stdout.splitlines()]
+    assert sorted(get_store("target").iterate_keys()) == ["a.txt", "new\nline", "sub/b.pdf"]
+
+
+def test_options_arrive(served):
+    done = anystore("crawl", served.url, "target", "--exclude", "sub/**", "--exclude", "a*", "--no-robots", "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["listed"], report["complete"]) == (0, 1, True)
+    assert not [path for _, path, _ in served.requests() if "robots" in path]
+    done = anystore("crawl", served.url, "target", "--max-entries", "1", "--journal", "sqlite:///journal.db")
+    assert done.returncode == 1
+    assert "ended by max_entries=1" in done.stderr
+    done = anystore("documents", "target", "--journal", "sqlite:///journal.db")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_what_fails_is_told_once_and_makes_the_exit_code_1(served):
+    done = anystore("crawl", f"{served.url}none/", "target")
+    assert done.returncode == 1
+    assert done.stderr.count("status 404") == 1
+    assert done.stderr.startswith("anystore: ")
+    assert anystore("crawl", served.url, "target", "--verify", "slow").returncode == 2
+    assert anystore("--store", "x", "crawl", served.url, "target").returncode == 2
+
+
+def test_documents_are_lines(served):
+    anystore("crawl", served.url, "target")
+    (served.root / "a.txt").unlink()
+    anystore("crawl", served.url, "target")
+    lines = anystore("documents", "target").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["gone", "ok", "ok"]
+    assert lines[1].endswith("new\\nline")
+    assert anystore("documents", "target", "--status", "gone").stdout.count("\n") == 1
+    [changed] = anystore("documents", "target", "--since", "1", "--json").stdout.splitlines()
+    assert json.loads(changed)["key"] == "a.txt"
+    assert len(anystore("documents", "target", "--since", "2000-01-01").stdout.splitlines()) == 3
+    assert anystore("documents", "target", "--since", "yesterday").returncode == 2
+    assert anystore("documents", "never-crawled").stdout == ""
