@@ -405,7 +405,7 @@ app.command(
     no_args_is_help=True,
     epilog=_examples(
         "anystore crawl https://host/files/ ./files",
-        "anystore crawl https://host/files/ s3://bucket/files --glob '**/*.pdf' --max-bytes 1000000000",
+        "anystore crawl https://host/files/ s3://bucket/files --glob '**/*.pdf'",
         "anystore crawl https://host/files/ ./files --verify full    heal what has rotted",
     ),
 )(crawl_command)

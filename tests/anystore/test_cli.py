@@ -322,7 +322,7 @@ class TestStoreOption:
         assert not (folder / "one").exists()
         assert (folder / "two" / "k").exists()
 
-    @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"io", "mirror"}))
+    @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"io", "mirror", "crawl", "documents"}))
     def test_every_command_takes_it(self, command, capsys):
         assert run([command, "--help"]) == 0
         assert "--store URI" in capsys.readouterr().out

@@ -661,6 +661,6 @@ def test_open_refuses_what_text_cannot_be_in(store, mode, options):
 def test_a_version_that_is_not_known_is_not_compared_in_silence(tmp_path):
     store = get_store(tmp_path)
     store.put("a", "mine")
-    with pytest.raises(Unsupported, match="'a'.*not known"):
+    with pytest.raises(Unsupported, match=r"'a'.*not known"):
         store.put("a", "yours", if_version=None)
     assert store.get("a") == "mine"

@@ -381,7 +381,8 @@ def test_numbers_beyond_measure_are_unknown():
 
 
 IIS = b"""<html><head><title>host - /f/</title></head><body><H1>host - /f/</H1><hr>
-<pre><A HREF="/">[To Parent Directory]</A><br><br>11/23/2026  2:07 AM        &lt;dir&gt; <A HREF="/f/sub%20a/">sub a</A><br>
+<pre><A HREF="/">[To Parent Directory]</A><br><br>
+11/23/2026  2:07 AM        &lt;dir&gt; <A HREF="/f/sub%20a/">sub a</A><br>
  1/2/2025 12:30 PM        12345 <A HREF="/f/a%23b.txt">a#b.txt</A><br></pre><hr></body></html>"""
 
 
