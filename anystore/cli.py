@@ -406,7 +406,7 @@ app.command(
     epilog=_examples(
         "anystore crawl https://host/files/ ./files",
         "anystore crawl https://host/files/ s3://bucket/files --glob '**/*.pdf'",
-        "anystore crawl https://host/files/ ./files --verify full    heal what has rotted",
+        "anystore crawl https://host/files/ ./files --verify full    heal what rotted",
     ),
 )(crawl_command)
 

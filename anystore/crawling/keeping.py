@@ -41,11 +41,13 @@ class Job:
         task: What is known of it.
         url: Where it is, with whatever secrets the URL holds.
         depth: How many folders deep it is.
+        redirected: Whether a redirect to another server was met.
     """
 
     task: Task
     url: str = field(repr=False)
     depth: int
+    redirected: bool = False
 
 
 class Keeper:
@@ -54,10 +56,12 @@ class Keeper:
     Args:
         target: Where they are stored.
         client: Fetches what is too long to be kept in memory.
+        most: The most bytes of a body whose length nobody tells, if there is a limit.
     """
 
-    def __init__(self, target: Backend, client: Client) -> None:
+    def __init__(self, target: Backend, client: Client, *, most: int | None = None) -> None:
         self._target = target
+        self._most_untold = _MOST_UNTOLD if most is None else most
         self._client = client
 
     def store_all(self, batch: Sequence[tuple[Job, Fetched]]) -> tuple[float, list[tuple[Task, Outcome]]]:
@@ -179,8 +183,9 @@ class Keeper:
             raise BackendError(f"{where} was given up, since the crawl has ended")
         if seconds > deadline_of(size, timeout=self._client.timeout):
             raise BackendError(f"{where} sent {size:,} bytes in {seconds:,.0f} seconds; it is too slow")
-        if not told and size > _MOST_UNTOLD:
-            raise BackendError(f"{where} tells no length, and sent more than {_MOST_UNTOLD:,} bytes; it seems endless")
+        if not told and size > self._most_untold:
+            most = self._most_untold
+            raise BackendError(f"{where} tells no length, and sent more than {most:,} bytes; it seems endless")
 
     # -- values that are there already ---------------------------------------------------
 

@@ -5,31 +5,30 @@ by piece. Listings and documents share the limit of their host.
 """
 
 import hashlib
-import re
-import zlib
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from itertools import islice
 
 from anystore.backends.http import HttpBackend
 from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
+from anystore.crawling.pages import MAX_PAGE_BYTES, is_loop, leads_into_folder, listed_of, page_of, signature
 from anystore.crawling.run import CrawlRun, Listed, Outcome, Task
 from anystore.errors import AnystoreError, BackendError
 from anystore.keys import PRIVATE_FOLDER, is_key
 from anystore.web.addresses import AddressGuard, is_proxied
-from anystore.web.client import own_name
+from anystore.web.client import LONGEST_WAIT, REDIRECTS, own_name
 from anystore.web.digests import SUMS_NAMES, parse_sums
 from anystore.web.fetcher import Fetch, Fetched, Fetcher
+from anystore.web.headers import Headers
 from anystore.web.listing import ListedEntry, Listing, parse_listing
 from anystore.web.robots import Robots, parse_robots
 from anystore.web.urls import decoded_path, is_folder_of, masked_url, origin_of, redirect_target
+from anystore.web.watching import NotFollowed, Watch
 
 _SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it is stored
-_MAX_PAGE_BYTES = 32 << 20
-_PIECE_BYTES = 1 << 20
-_MOST_EQUAL = 3
 _MAX_ROBOTS_BYTES = 512 * 1024
 _MAX_SUMS_BYTES = 8 << 20
 _MOST_WAITING = 4000  # documents that wait to be fetched, before the walk waits for them
@@ -53,8 +52,8 @@ _NOT_MODIFIED = frozenset({304})
 _INDEX = "index.html"
 _PER_HOST = 8
 _PER_HOST_LOOPBACK = 32
-_PAGE_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*(?:<!doctype\s+html|<html|<head|<body)", re.IGNORECASE | re.DOTALL)
-_ZONE = timedelta(minutes=15)  # zones differ by whole quarters of an hour
+_PORTION = 500  # documents of one listing that are sorted at a time
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,10 @@ class WebCrawl:
         self._run = run
         self._url = source.url
         self._guard = AddressGuard(source.url)
-        self._client = replace(source.client, guard=None if is_proxied(source.url) else self._guard)
+        self._complaints: deque[tuple[str, float | None]] = deque()
+        self._watch = Watch(follows=self._follows, complained=lambda url, wait: self._complaints.append((url, wait)))
+        guard = None if is_proxied(source.url) else self._guard
+        self._client = replace(source.client, guard=guard, watch=self._watch)
         self._hosts = frozenset(host.lower() for host in allow_hosts)
         self._obeys_robots = robots
         self._follow_links = follow_links
@@ -113,14 +115,17 @@ class WebCrawl:
         self._no_listing = ""
         self._met: set[bytes] = set()
         self._concurrency = concurrency
-        self._robots: dict[tuple[str, str, int], Robots] = {}
+        self._robots: dict[tuple[str, str, int], Robots | None] = {}
+        self._await_robots: dict[tuple[str, str, int], list[Fetch]] = {}
+        self._portions: deque[Iterator[list[Job]]] = deque()
         self._pages: deque[_Page] = deque()
         self._batch: list[tuple[Job, Fetched]] = []
         self._storing: dict[Future[tuple[float, list[tuple[Task, Outcome]]]], int] = {}
         self._put_seconds = _BATCH_SECONDS
-        self._long: dict[Future[Outcome], Job] = {}
+        self._long: dict[Future[Outcome], tuple[Job, float]] = {}
+        self._long_waiting: deque[Job] = deque()
         self._fetcher = Fetcher(self._client, most=self._most, follows=self._follows)
-        self._keeper = Keeper(run.target.backend, self._client)
+        self._keeper = Keeper(run.target.backend, self._client, most=run.limits.max_bytes)
 
     def go(self) -> None:
         """Walk to the end of the listing, or to the first limit."""
@@ -133,12 +138,15 @@ class WebCrawl:
                 self._begin()
                 while self._is_busy():
                     self._more_pages()
-                    waits = bool(self._fetcher.pending) and not self._is_full()
-                    for answer in self._fetcher.step(0.5 if waits or self._storing or self._long else 0.0):
+                    self._start_long()
+                    runs = bool(self._fetcher.pending or self._storing or self._long)
+                    starts = not self._is_full() and not self._run.ended_by
+                    for answer in self._fetcher.step(_PAUSE if runs else 0.0, starts=starts):
                         self._take(answer)
                     self._store_batch()
                     self._reap()
             except BaseException:
+                self._watch.end()
                 for storing in self._storing:
                     storing.cancel()
                 for long in self._long:
@@ -157,31 +165,65 @@ class WebCrawl:
 
     def _follows(self, source: str, target: str) -> bool:
         """Tell whether a redirect stays where this crawl may be."""
+        return self._may_visit(source, target) and self._may_fetch(target)
+
+    def _may_visit(self, source: str, target: str) -> bool:
         if is_folder_of(target, source):
             return False  # what was listed as a document is a folder
-        asked, other = origin_of(source), origin_of(target)
-        same = asked == other or (asked[1] == other[1] and (asked[2], other[2]) == (80, 443))
-        return (same or other[1] in self._hosts) and self._may_fetch(target)
+        other = origin_of(target)
+        return _is_same_server(origin_of(source), other) or other[1] in self._hosts
 
     def _may_fetch(self, url: str) -> bool:
-        rules = self._robots.get(origin_of(url))
-        return rules is None or rules.allows(url)
+        if not self._obeys_robots:
+            return True
+        origin = self._ruled_by(origin_of(url))
+        if origin == origin_of(self._url) and origin not in self._robots:
+            return True  # it is robots.txt itself that is fetched
+        rules = self._robots.get(origin)
+        return rules is not None and rules.allows(url)
+
+    def _ruled_by(self, origin: tuple[str, str, int]) -> tuple[str, str, int]:
+        """Give the server whose robots.txt counts; that of a listing counts for its own TLS, too."""
+        own = origin_of(self._url)
+        return own if _is_same_server(own, origin) else origin
+
+    def _waits_for_robots(self, answer: Fetched) -> bool:
+        """Keep a request that leads to another server until that one's robots.txt is known; True if so."""
+        location, fetch = answer.headers.get("location"), answer.fetch
+        if not self._obeys_robots or answer.error is None or answer.status not in REDIRECTS or location is None:
+            return False
+        try:
+            target = redirect_target(answer.url, location)
+        except BackendError:
+            return False
+        origin = origin_of(target)
+        if origin in self._robots or self._ruled_by(origin) in self._robots or not self._may_visit(answer.url, target):
+            return False
+        if isinstance(fetch.tag, _RobotsFile) or fetch.redirects > self._client.max_redirects:
+            return False
+        waiting = self._await_robots.setdefault(origin, [])
+        waiting.append(fetch)
+        if len(waiting) == 1:
+            self._ask_robots(target)
+        return True
+
+    def _ask_robots(self, url: str) -> None:
+        where = "/".join((*url.partition("?")[0].split("/", 3)[:3], "robots.txt"))
+        self._fetcher.add(Fetch(url=where, tag=_RobotsFile(origin_of(url)), limit=_MAX_ROBOTS_BYTES), urgent=True)
 
     # -- the loop ----------------------------------------------------------------------
 
     def _begin(self) -> None:
         if self._obeys_robots:
-            origin = origin_of(self._url)
-            head = self._url.split("/", 3)
-            url = "/".join((*head[:3], "robots.txt"))
-            self._fetcher.add(Fetch(url=url, tag=_RobotsFile(origin), limit=_MAX_ROBOTS_BYTES))
+            self._ask_robots(self._url)
         else:
             self._pages.append(_Page("", self._url, 0, is_seed=True))
 
     def _is_busy(self) -> bool:
         if self._run.ended_by:
             return bool(self._storing or self._long or self._batch)
-        return bool(self._fetcher.pending or self._pages or self._storing or self._long or self._batch)
+        waits = self._pages or self._portions or self._long_waiting
+        return bool(self._fetcher.pending or waits or self._storing or self._long or self._batch)
 
     def _is_full(self) -> bool:
         """Tell whether more has come than the target has taken."""
@@ -190,15 +232,21 @@ class WebCrawl:
     def _more_pages(self) -> None:
         if self._run.lists_no_more:
             self._pages.clear()
-        while self._pages and self._fetcher.pending < _MOST_WAITING:
+        while self._portions and self._fetcher.pending + len(self._long_waiting) < _MOST_WAITING:
+            jobs = next(self._portions[0], None)
+            if jobs is None:
+                self._portions.popleft()
+            else:
+                self._add_jobs(jobs)
+        while self._pages and not self._portions and self._fetcher.pending < _MOST_WAITING:
             page = self._pages.popleft()
-            fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=_MAX_PAGE_BYTES)
+            fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=MAX_PAGE_BYTES)
             if self._asks_webdav:
                 fetch = replace(fetch, method="PROPFIND", headers=_WEBDAV, body=_WEBDAV_BODY)
             self._fetcher.add(fetch, urgent=True)
 
     def _take(self, answer: Fetched) -> None:
-        if self._run.ended_by:
+        if self._run.ended_by or self._waits_for_robots(answer):
             return
         match answer.fetch.tag:
             case _RobotsFile() as tag:
@@ -213,8 +261,14 @@ class WebCrawl:
     # -- robots.txt ----------------------------------------------------------------------
 
     def _take_robots(self, tag: _RobotsFile, answer: Fetched) -> None:
+        waiting = self._await_robots.pop(tag.origin, [])
         has_none = 400 <= answer.status < 500 and answer.status != _TOO_MANY  # noqa: PLR2004 - client errors
+        for fetch in waiting:
+            self._fetcher.add(fetch, urgent=True)
         if (answer.error is not None and not has_none) or (answer.body is None and answer.error is None):
+            if tag.origin != origin_of(self._url):
+                self._robots[tag.origin] = None
+                return
             why = answer.error or "it is too long"
             self._run.lose(
                 "",
@@ -226,7 +280,9 @@ class WebCrawl:
         rules = parse_robots(body, agent=self._client.user_agent or own_name())
         self._robots[tag.origin] = rules
         if rules.crawl_delay:
-            self._fetcher.limit(self._url).spacing = rules.crawl_delay
+            self._fetcher.limit(answer.fetch.url).spacing = rules.crawl_delay
+        if tag.origin != origin_of(self._url):
+            return
         if not rules.allows(self._url):
             where = masked_url(self._url)
             self._run.lose("", f"robots.txt of {where} does not allow to crawl it; pass robots=False if you may")
@@ -267,7 +323,7 @@ class WebCrawl:
             where, moved_to = masked_url(page.url), masked_url(answer.url)
             raise BackendError(f"{where} is a folder that redirects to {moved_to}; list that one")
         kind = answer.headers.get("content-type", "")
-        return parse_listing(_page_of(answer), url=answer.url, content_type=kind, follow_links=self._follow_links)
+        return parse_listing(page_of(answer), url=answer.url, content_type=kind, follow_links=self._follow_links)
 
     def _tries_webdav(self, page: _Page, answer: Fetched, reason: str) -> bool:
         """Ask once more by WebDAV, if that may list the seed; True if so."""
@@ -283,12 +339,14 @@ class WebCrawl:
         self._run.lose(
             page.folder, f"{masked_url(page.url)} shows a page in place of its listing; what else is there is hidden"
         )
+        plain = Headers((name, text) for name, text in answer.headers.items() if name != "content-encoding")
+        answer = replace(answer, body=page_of(answer), headers=plain)
         for task in self._run.sort([Listed(key=key, url=masked_url(page.url), shown=None)]):
             self._batch.append((Job(task, page.url, page.depth), answer))
 
     def _take_listing(self, page: _Page, listing: Listing) -> None:
-        signature = _signature(listing)
-        if _is_loop(listing, page.trail.count(signature)):
+        mark = signature(listing)
+        if is_loop(listing, page.trail.count(mark)):
             self._run.lose(
                 page.folder, f"{masked_url(page.url)} lists the same as a folder above it; a link leads back up"
             )
@@ -296,25 +354,34 @@ class WebCrawl:
         for name in listing.foreign:
             self._run.fail(page.folder + name, f"{masked_url(page.url)} lists a name that cannot be a key: {name!a}")
         listed: dict[str, ListedEntry] = {}
-        trail = (*page.trail, signature)
+        trail = (*page.trail, mark)
         for url in listing.more:
             self._add_page(page, url)
-        for entry in listing.entries:
+        for entry in (*listing.entries, *listing.undecoded):
             key = page.folder + entry.name
             if not is_key(key) or "\\" in entry.name:
                 if key != PRIVATE_FOLDER:
                     self._run.fail(key, f"{masked_url(page.url)} lists a name that cannot be a key: {entry.name!a}")
             elif entry.is_folder:
                 self._add_folder(page, key + "/", entry.url, trail)
-            else:
-                listed[key] = entry
-        tasks = self._run.sort(_listed(key, entry) for key, entry in listed.items())
-        jobs = [Job(task, listed[task.listed.key].url, page.depth) for task in tasks]
+            elif listed.setdefault(key, entry) is not entry:
+                self._run.fail(key, f"{masked_url(entry.url)} has the same key as another file, and was left out")
         sums = next((listed[name].url for name in (page.folder + one for one in SUMS_NAMES) if name in listed), None)
-        if sums is not None and any(not job.task.proven for job in jobs):
+        if sums is None:
+            self._portions.append(self._sorted(page, listed))
+            return
+        jobs = [job for portion in self._sorted(page, listed) for job in portion]
+        if any(not job.task.proven for job in jobs):
             self._fetcher.add(Fetch(url=sums, tag=_Sums(jobs), limit=_MAX_SUMS_BYTES), urgent=True)
         else:
             self._add_jobs(jobs)
+
+    def _sorted(self, page: _Page, listed: Mapping[str, ListedEntry]) -> Iterator[list[Job]]:
+        """Sort a listing portion by portion, so that a long one does not all become tasks at once."""
+        entries = iter(listed.items())
+        while portion := list(islice(entries, _PORTION)):
+            tasks = self._run.sort([listed_of(key, entry) for key, entry in portion])
+            yield [Job(task, listed[task.listed.key].url, page.depth) for task in tasks]
 
     def _add_folder(self, page: _Page, folder: str, url: str, trail: tuple[bytes, ...]) -> None:
         if self._follow_links and not self._is_new(url):
@@ -345,7 +412,10 @@ class WebCrawl:
     # -- documents -----------------------------------------------------------------------
 
     def _take_sums(self, tag: _Sums, answer: Fetched) -> None:
-        """Let documents go that waited for the checksums beside them; what cannot be read is a failure of its own."""
+        """Let documents go that waited for the checksums beside them."""
+        if answer.error is not None or answer.body is None:
+            where, why = masked_url(answer.fetch.url), answer.error or "it is too long"
+            self._run.fail("", f"the checksums in {where} cannot be read, so nothing was compared with them: {why}")
         sums = parse_sums(answer.body) if answer.error is None and answer.body else {}
         for job in tag.jobs:
             expected = sums.get(job.task.listed.key.rpartition("/")[2])
@@ -360,21 +430,25 @@ class WebCrawl:
                 reason = BackendError("robots.txt does not allow it to be fetched")
                 self._run.done(task, Outcome(what="skipped", error=reason))
             elif task.proven or task.adopts or (task.listed.size or 0) > _SMALL_BYTES:
-                self._start_long(job)
+                self._long_waiting.append(job)
             else:
-                headers = conditions(task) | _IDENTITY
-                self._fetcher.add(Fetch(url=job.url, tag=job, headers=headers, limit=_SMALL_BYTES, allow=_NOT_MODIFIED))
+                self._add_small(job)
+
+    def _add_small(self, job: Job) -> None:
+        asked = conditions(job.task)
+        allow = _NOT_MODIFIED if asked else frozenset()
+        self._fetcher.add(Fetch(url=job.url, tag=job, headers=asked | _IDENTITY, limit=_SMALL_BYTES, allow=allow))
 
     def _take_document(self, job: Job, answer: Fetched) -> None:
         location = answer.headers.get("location")
-        if answer.error is not None and location is not None and _leads_into_folder(answer.url, location):
+        if answer.error is not None and location is not None and leads_into_folder(answer.url, location):
             key = job.task.listed.key
             self._add_folder(_Page("", job.url, job.depth), key + "/", redirect_target(answer.url, location), ())
         elif answer.error is not None:
             self._run.done(job.task, Outcome(what="error", error=answer.error))
         elif answer.body is None:
-            self._start_long(job)
-        elif answer.status in _NOT_MODIFIED and job.task.known is not None:
+            self._long_waiting.append(job)
+        elif answer.status in _NOT_MODIFIED:
             self._run.done(job.task, unchanged(job.task, answer.headers, elapsed=answer.elapsed))
         else:
             self._batch.append((job, answer))
@@ -389,10 +463,34 @@ class WebCrawl:
             future.add_done_callback(lambda _: self._fetcher.wake())
             self._storing[future] = sum(len(answer.body or b"") for _, answer in part)
 
-    def _start_long(self, job: Job) -> None:
-        future = self._pool.submit(self._keeper.look_after, job)
-        future.add_done_callback(lambda _: self._fetcher.wake())
-        self._long[future] = job
+    def _start_long(self) -> None:
+        """Let threads fetch long bodies, as far as their host's limit leaves room for them and for listings."""
+        while self._complaints:
+            url, wait = self._complaints.popleft()
+            self._fetcher.limit(url).hold(began=time.monotonic(), wait=min(wait or 0.0, LONGEST_WAIT))
+        while self._long_waiting and len(self._long) < _LONG_THREADS and not self._run.ended_by:
+            job = self._long_waiting[0]
+            limit = self._fetcher.limit(job.url)
+            if not job.task.proven:  # to look at a stored value is no request
+                if limit.wait() != 0.0 or len(self._long) >= max(limit.allowed - 1, 1):
+                    return
+                limit.started()
+            self._long_waiting.popleft()
+            future = self._pool.submit(self._keeper.look_after, job)
+            future.add_done_callback(lambda _: self._fetcher.wake())
+            self._long[future] = job, time.monotonic()
+
+    def _end_long(self, job: Job, began: float, outcome: Outcome) -> None:
+        if not job.task.proven:
+            limit = self._fetcher.limit(job.url)
+            if outcome.what == "error" and not outcome.by_target:
+                limit.complained(began=began)
+            else:
+                limit.answered()
+        if isinstance(outcome.error, NotFollowed) and not job.redirected:
+            self._add_small(replace(job, redirected=True))  # it may be that a robots.txt is to be asked first
+        else:
+            self._run.done(job.task, outcome)
 
     def _reap(self) -> None:
         """Take what the threads have done."""
@@ -403,71 +501,10 @@ class WebCrawl:
             for task, outcome in outcomes:
                 self._run.done(task, outcome)
         for long in [one for one in self._long if one.done()]:
-            self._run.done(self._long.pop(long).task, long.result())
+            job, began = self._long.pop(long)
+            self._end_long(job, began, long.result())
 
 
-def _listed(key: str, entry: ListedEntry) -> Listed:
-    shown = None
-    if entry.modified is not None:
-        shown = f"{entry.size}{'' if entry.size_exact else '~'} {entry.modified:%Y-%m-%dT%H:%M:%S}"
-    return Listed(
-        key=key,
-        url=masked_url(entry.url),
-        shown=shown,
-        size=entry.size if entry.size_exact else None,
-        time=entry.modified,
-        fine=entry.modified_exact,
-    )
-
-
-def _signature(listing: Listing) -> bytes:
-    """Give what tells two listings apart."""
-    digest = hashlib.blake2b(digest_size=16)
-    for entry in listing.entries:
-        digest.update(f"{entry.name}\0{entry.is_folder}\0{entry.size}\0{entry.modified}\n".encode())
-    return digest.digest()
-
-
-def _is_loop(listing: Listing, times: int) -> bool:
-    """Tell whether a listing that was met above some times means that a link leads back up.
-
-    The same files, of the same sizes and times, are no coincidence. Folders alone may well lie in each other under
-    one name, so that a single one is followed as deep as folders go.
-    """
-    if any(not entry.is_folder for entry in listing.entries):
-        return times > 0
-    return len(listing.entries) > 1 and times >= _MOST_EQUAL
-
-
-def _leads_into_folder(url: str, location: str) -> bool:
-    try:
-        return is_folder_of(redirect_target(url, location), url)
-    except BackendError:
-        return False
-
-
-def _page_of(answer: Fetched) -> bytes:
-    """Give the page of an answer, unpacked as far as it may go."""
-    where, body = masked_url(answer.url), answer.body
-    packed = answer.headers.get("content-encoding", "identity").strip().lower()
-    if body is not None and packed in ("gzip", "x-gzip", "deflate"):
-        try:
-            body = _unpacked(body)
-        except zlib.error as error:
-            raise BackendError(f"{where} is packed as {packed}, and cannot be unpacked: {error}") from error
-    if body is None:
-        raise BackendError(f"{where} is longer than {_MAX_PAGE_BYTES:,} bytes, the most that is taken of a listing")
-    return body
-
-
-def _unpacked(body: bytes) -> bytes | None:
-    """Unpack a page; None if it is too long."""
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    pieces, size = [], 0
-    while piece := unpacking.decompress(body, _PIECE_BYTES):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MAX_PAGE_BYTES:
-            return None
-        body = unpacking.unconsumed_tail
-    return b"".join(pieces)
+def _is_same_server(asked: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
+    """Tell whether two origins are one server: the same, or its own TLS."""
+    return asked == other or (asked[1] == other[1] and (asked[2], other[2]) == (80, 443))

@@ -18,8 +18,8 @@ from anystore.uris import collect_secrets, mask_text, parse_uri
 from anystore.web.addresses import AddressGuard
 from anystore.web.headers import Headers, parse_content_range, parse_length, parse_retry_after, strong_etag
 from anystore.web.transfer import Call, Lines, Transfer, TransferError
-from anystore.web.watching import NotFollowed, Watch
 from anystore.web.urls import is_folder_of, keeps_secrets, masked_url, redirect_target, wire_url
+from anystore.web.watching import NotFollowed, Watch
 
 _BUSY = frozenset({429, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

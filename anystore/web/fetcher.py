@@ -419,9 +419,7 @@ class Fetcher:
 
 
 def _no_answer(fetch: Fetch, error: AnystoreError) -> Fetched:
-    return Fetched(
-        fetch=fetch, url=fetch.at, status=0, headers=Headers(), body=b"", error=error, elapsed=timedelta()
-    )
+    return Fetched(fetch=fetch, url=fetch.at, status=0, headers=Headers(), body=b"", error=error, elapsed=timedelta())
 
 
 def _parse(head: list[bytes]) -> tuple[int, Headers]:

@@ -7,6 +7,7 @@ lest its links are taken for files.
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from anystore.web.rows import Listing, Row, listing_of, parse_iso

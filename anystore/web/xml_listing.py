@@ -43,7 +43,9 @@ def parse_xml(body: bytes, url: str) -> Listing | None:
             case _:
                 texts = [_text(element, "loc") for element in _elements(body, "sitemap")]
                 pages = [resolved(url, text) for text in texts if text]
-                odd = [Row(text.encode(), is_folder=False, odd=True) for text in texts if not is_url(resolved(url, text))]
+                odd = [
+                    Row(text.encode(), is_folder=False, odd=True) for text in texts if not is_url(resolved(url, text))
+                ]
                 return listing_of("sitemap", odd, url, more=tuple(page for page in pages if is_url(page)))
     except ParseError:
         return None
@@ -140,7 +142,11 @@ def _webdav_rows(body: bytes, url: str) -> Iterator[Row]:
         is_folder = _child(element, "collection") is not None
         moment = parse_http_date(_text(element, "getlastmodified"))
         row = Row(
-            child[0], is_folder, modified=moment, modified_exact=moment is not None, url=_webdav_url(url, href, is_folder)
+            child[0],
+            is_folder,
+            modified=moment,
+            modified_exact=moment is not None,
+            url=_webdav_url(url, href, is_folder),
         )
         yield row.sized(_size(_text(element, "getcontentlength")), exact=True)
 
