@@ -22,6 +22,7 @@ STANDARD = "-"
 
 _WEB = ("http", "https")
 _SHOWN_NAME = 255
+_OF_ONE_FILE = ("sqlite", "zip")
 _WITH_DATABASE = ("postgresql", "postgres", "mysql", "mariadb")
 _WITH_NUMBER = ("redis", "rediss", "valkey", "valkeys")
 
@@ -244,7 +245,8 @@ def _split_uri(text: str, name: str | None, backend_config: Mapping[str, Any] | 
     head, mark, query = text.partition("?")
     store, slash, key = _split_address(head, scheme.partition("+")[0])
     if not slash or not store.partition("://")[2]:
-        raise InvalidUri(f"{masked} names a store, not a value in it; write it like '{masked.rstrip('/')}/name.txt'")
+        example = f"{masked.rstrip('/')}/name.txt" if head.partition("://")[2].strip("/") else f"{scheme}://…/name.txt"
+        raise InvalidUri(f"{masked} names a store, not a value in it; write it like '{example}'")
     key = unquote(key) if scheme in _WEB else key
     if not key or key.endswith("/"):
         key += _within(masked, name)
@@ -262,8 +264,23 @@ def _split_address(address: str, scheme: str) -> tuple[str, str, str]:
         host, _, path = rest.partition("/")
         database, slash, key = path.partition("/")  # a database has no folders, so the rest is one key
         return f"{head}{colon}{host}/{database}", slash, key
+    if scheme in _OF_ONE_FILE:
+        found = _cut_behind_file(address)
+        if found is not None:
+            return found
     store, slash, key = address.rpartition("/")
     return store, "" if scheme in _WITH_NUMBER and "/" not in store.partition("://")[2] else slash, key
+
+
+def _cut_behind_file(address: str) -> tuple[str, str, str] | None:
+    """Cut behind the first file on the way: what follows it is a key, however many folders that has."""
+    scheme, _, path = address.partition(":///")
+    ends = [number for number, character in enumerate(path) if character == "/" and number]
+    for end in (*ends, len(path)):
+        file = path[:end] if scheme.startswith("sqlite") else unquote(f"/{path[:end]}")
+        if os.path.isfile(file):  # noqa: PTH113 - as in _archive_of
+            return f"{scheme}:///{path[:end]}", path[end : end + 1], path[end + 1 :]
+    return None
 
 
 def _path_of(uri: str) -> str:

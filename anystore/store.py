@@ -602,6 +602,9 @@ class Store:
         self._backend.copy(source, target)
         if before.size is not None and self._backend.stat(target).size != before.size:
             raise VersionMismatch(f"{key!r} in {self.uri} was changed while it was moved; both values are kept")
+        after = self._backend.stat(source)
+        if (after.version, after.size, after.modified) != (before.version, before.size, before.modified):
+            raise VersionMismatch(f"{key!r} in {self.uri} was replaced while it was moved; both values are kept")
         self._backend.delete(source)
 
     # -- many values ---------------------------------------------------------

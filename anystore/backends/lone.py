@@ -4,6 +4,7 @@ A plain file is read and written as a file, not as a value of its folder: a fold
 would not follow symbolic links that leave it, and keeps files of its own in it.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -177,6 +178,8 @@ class _FileWriter(Writer):
             mode = _mode_of(path)
             if mode is None or stat.S_ISREG(mode):
                 self._target = path.resolve()  # what a symbolic link names is replaced, the link stays
+                if mode is not None and not os.access(path, os.W_OK, effective_ids=True):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # a rename would not ask
                 self._hidden = self._target.with_name(f".anystore-{token_hex(8)}.tmp")
                 self._file = self._hidden.open("xb")
                 if mode is not None:

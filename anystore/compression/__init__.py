@@ -136,8 +136,8 @@ def find_format(compression: str | None, key: str) -> Format | None:
         raise InvalidOption(f"compression is 'infer' or a name such as 'gz', not {compression!r}")
     name = compression.removeprefix(".")
     if name == "infer":
-        name = key.rpartition("/")[2].rpartition(".")[2].lower() if "." in key else ""
-        if name not in _NAMES:
+        _, dot, name = key.rpartition("/")[2].lower().rpartition(".")
+        if not dot or name not in _NAMES:
             return None
     if name in _MODULE_OF_NAME:
         found: Format = load(f"anystore.compression.{_MODULE_OF_NAME[name]}").FORMAT

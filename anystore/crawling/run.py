@@ -408,6 +408,9 @@ class CrawlRun:
         self._journal.flush()
 
     def _mark_gone(self) -> None:
+        if self._prune and not self._counts["listed"] and len(self._index):
+            self.fail("", "the listing is empty, so that nothing is deleted; prune once it lists something again")
+            self._prune = False
         for record in self._index.unseen():
             was_gone, prunes = record.status == "gone", self._prune and record.sha256 is not None
             if record.source != self.source or not self._covers(record.key) or (was_gone and not prunes):

@@ -1,5 +1,6 @@
 """A crawl of any store that can be listed: versions take the place of what HTTP says."""
 
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -33,6 +34,7 @@ class StoreCrawl:
         self._target = run.target.backend
         self._workers = concurrency or _WORKERS
         self._pending: dict[Future[Outcome], Task] = {}
+        self._ended = threading.Event()
 
     def go(self) -> None:
         """List to the end, or to the first limit."""
@@ -46,6 +48,7 @@ class StoreCrawl:
                             self._reap(wait(self._pending, return_when=FIRST_COMPLETED).done)
                 self._reap(wait(self._pending).done)
             except BaseException:
+                self._ended.set()
                 for future in self._pending:
                     future.cancel()
                 raise
@@ -142,6 +145,8 @@ class StoreCrawl:
                 for piece in reader.read():
                     sums.update(piece)
                     writer.write(piece)
+                    if self._ended.is_set():
+                        raise BackendError(f"{task.listed.url} was given up, since the crawl has ended")
                 if reader.entry.size not in (None, sums.size):
                     raise BackendError(f"{task.listed.url} has {reader.entry.size:,} bytes, and {sums.size:,} came")
             same = what == "fetched" and task.held and task.known is not None and task.known.sha256 == sums.sha256

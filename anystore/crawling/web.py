@@ -272,8 +272,8 @@ class WebCrawl:
             why = answer.error or "it is too long"
             self._run.lose(
                 "",
-                f"{masked_url(answer.url)} cannot be read, so nobody knows what may be crawled: {why}; try again later, "
-                "or pass robots=False if you may crawl there",
+                f"{masked_url(answer.url)} cannot be read, so nobody knows what may be crawled: {why}; try again "
+                "later, or pass robots=False if you may crawl there",
             )
             return
         body = answer.body if answer.error is None and answer.body else b""
@@ -351,21 +351,29 @@ class WebCrawl:
                 page.folder, f"{masked_url(page.url)} lists the same as a folder above it; a link leads back up"
             )
             return
-        for name in listing.foreign:
-            self._run.fail(page.folder + name, f"{masked_url(page.url)} lists a name that cannot be a key: {name!a}")
         listed: dict[str, ListedEntry] = {}
         trail = (*page.trail, mark)
         for url in listing.more:
             self._add_page(page, url)
+        for name in listing.foreign:
+            self._refuse_name(page, name)
         for entry in (*listing.entries, *listing.undecoded):
             key = page.folder + entry.name
             if not is_key(key) or "\\" in entry.name:
-                if key != PRIVATE_FOLDER:
-                    self._run.fail(key, f"{masked_url(page.url)} lists a name that cannot be a key: {entry.name!a}")
+                self._refuse_name(page, entry.name)
             elif entry.is_folder:
                 self._add_folder(page, key + "/", entry.url, trail)
             elif listed.setdefault(key, entry) is not entry:
                 self._run.fail(key, f"{masked_url(entry.url)} has the same key as another file, and was left out")
+        self._add_listed(page, listed)
+
+    def _refuse_name(self, page: _Page, name: str) -> None:
+        if page.folder + name != PRIVATE_FOLDER:
+            reason = f"{masked_url(page.url)} lists a name that cannot be a key: {name!a}"
+            self._run.fail(page.folder + name, reason)
+
+    def _add_listed(self, page: _Page, listed: Mapping[str, ListedEntry]) -> None:
+        """Sort the documents of a folder, with the checksums beside them, if there are some."""
         sums = next((listed[name].url for name in (page.folder + one for one in SUMS_NAMES) if name in listed), None)
         if sums is None:
             self._portions.append(self._sorted(page, listed))
@@ -443,7 +451,8 @@ class WebCrawl:
         location = answer.headers.get("location")
         if answer.error is not None and location is not None and leads_into_folder(answer.url, location):
             key = job.task.listed.key
-            self._add_folder(_Page("", job.url, job.depth), key + "/", redirect_target(answer.url, location), ())
+            path, mark, query = job.url.partition("?")  # at its own server, whatever that calls itself
+            self._add_folder(_Page("", job.url, job.depth), key + "/", f"{path}/{mark}{query}", ())
         elif answer.error is not None:
             self._run.done(job.task, Outcome(what="error", error=answer.error))
         elif answer.body is None:

@@ -11,10 +11,12 @@ whole.
 import io
 import os
 from collections.abc import Mapping
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.spec import AbstractFileSystem
 from fsspec.utils import compressions
 
 from anystore.backend import CHUNK_BYTES
@@ -116,6 +118,8 @@ class StoreFileSystem(ReadingFileSystem):
             Unsupported: If the backend cannot do it.
         """
         key = self._key(path)
+        if not isinstance(mode, str):
+            raise InvalidOption(f"mode is a str such as 'rb', not {mode!r}")
         is_text = "b" not in mode
         binary = mode.replace("t", "") + "b" if is_text else mode
         if binary not in _MODES or (not is_text and (encoding or errors or newline) is not None):
@@ -237,6 +241,38 @@ class StoreFileSystem(ReadingFileSystem):
             elif not self._is_folder(source):
                 raise
 
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec calls it
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+    ) -> None:
+        """Copy values or folders inside the store.
+
+        Args:
+            path1: A key, a folder, a pattern, or a list.
+            path2: The key or folder to copy to.
+            recursive: Whether folders are copied.
+            maxdepth: How many levels to go down.
+            on_error: ``raise``, or ``ignore`` for values that vanish meanwhile, as is meant with ``recursive``.
+
+        Raises:
+            DoesNotExist: If there is nothing to copy.
+        """
+        path1, path2 = self._aim(path1, path2)
+        super().copy(path1, path2, recursive, maxdepth, on_error)
+
+    def _aim(self, path1: Any, path2: Any) -> tuple[Any, Any]:
+        """Name the target where fsspec would miss it: of keys like patterns, and of names at the top."""
+        if not isinstance(path2, str) or not self._needs_aim(path1):
+            return path1, path2
+        folder = self._strip_protocol(path2)
+        if path2.endswith("/") or self.isdir(folder):
+            path2 = "/".join(filter(None, (folder, self._strip_protocol(path1).rpartition("/")[2])))
+        return ([path1], [path2]) if has_magic(path1) else (path1, path2)
+
     def mv(
         self,
         path1: Any,
@@ -254,6 +290,9 @@ class StoreFileSystem(ReadingFileSystem):
 
         Raises:
             DoesNotExist: If there is nothing to move.
+            IsAFolder: If it is a folder, and ``recursive`` is not set.
+            InvalidOption: If two values would get one name; nothing was moved.
+            VersionMismatch: If a value was replaced meanwhile, where it has to be copied; the new one is kept.
         """
         if path1 == path2:
             return
@@ -262,12 +301,42 @@ class StoreFileSystem(ReadingFileSystem):
             if not self.isdir(target):
                 self._store.move(self._key(path1), self._key(target))
                 return
-        # What is added meanwhile is not deleted: only what was there before.
-        moved = [name for name in self.expand_path(path1, recursive=recursive, maxdepth=maxdepth) if self.isfile(name)]
-        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
-        self._store.delete_many(moved)
-        for name in path1 if isinstance(path1, list) else [path1]:
-            self._made.remove(self._strip_protocol(name))
+        name = path1 if isinstance(path1, str) else ""
+        if not recursive and name and not self.isfile(name) and self.isdir(name):
+            raise IsAFolder(f"{name!r} in {self._backend.uri} is a folder; move it with recursive=True")
+        pairs = self._plan(path1, path2, recursive=recursive, maxdepth=maxdepth)
+        values = [(source, target) for source, target in pairs if self.isfile(source)]
+        self._check_moves(values)
+        for folder, target in pairs:
+            if folder in self._made:
+                self._made.add(target)
+        for source, target in values:
+            self._store.move(source, target)
+        for one in path1 if isinstance(path1, list) else [path1]:
+            self._made.remove(self._strip_protocol(one))
+
+    def _plan(self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None) -> list[tuple[str, str]]:
+        """Let fsspec work out what goes where; nothing is copied."""
+        path1, path2 = self._aim(path1, path2)
+        plan = _Plan(self)
+        AbstractFileSystem.copy(plan, path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
+        pairs = [(self._strip_protocol(source), self._strip_protocol(target)) for source, target in plan.pairs]
+        for source, target in pairs:
+            self._key(target)
+            if self._find_info(source) is None:
+                raise self._backend.missing(self._key(source))
+        return [(source, target) for source, target in pairs if source != target]
+
+    def _check_moves(self, pairs: list[tuple[str, str]]) -> None:
+        """Refuse to move two values to one name, or one over another that is to be moved itself."""
+        seen = {source for source, _ in pairs}
+        for source, target in pairs:
+            if target in seen:
+                raise InvalidOption(
+                    f"{source!r} in {self._backend.uri} would be moved over another value that is moved, to {target!r}; "
+                    "nothing was moved"
+                )
+            seen.add(target)
 
     # -- deleting ----------------------------------------------------------------
 
@@ -384,6 +453,18 @@ class StoreFileSystem(ReadingFileSystem):
         self._made.remove(name)
 
 
+class _Plan:
+    """Takes the place of a filesystem, and notes what it is told to copy."""
+
+    def __init__(self, filesystem: StoreFileSystem) -> None:
+        self.pairs: list[tuple[str, str]] = []
+        self.expand_path = filesystem.expand_path
+        self.isdir = filesystem.isdir
+
+    def cp_file(self, path1: str, path2: str) -> None:
+        self.pairs.append((path1, path2))
+
+
 def _bytes_of(key: str, value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
@@ -396,7 +477,7 @@ def _bytes_of(key: str, value: Any) -> bytes:
 def _compression_of(key: str, compression: str | None) -> Compression | None:
     """Give our name of a compression."""
     if compression == "infer":
-        compression = compressions.get(key.rpartition(".")[2]) if "." in key else None
+        compression = compressions.get(key.rpartition(".")[2].lower()) if "." in key else None
     if compression is not None and compression not in _COMPRESSIONS:
         raise InvalidOption(f"{key!r}: compression {compression!r} is none of {', '.join(_COMPRESSIONS)}")
     return None if compression is None else _COMPRESSIONS[compression]

@@ -1,8 +1,9 @@
 """What a filesystem is asked about names: is it there, what lies in it, how long is it, has it changed."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from glob import has_magic
 from typing import Any, TypeVar
 
 from anystore.backend import Entry
@@ -131,6 +132,54 @@ class ListingFileSystem(StoreIdentity):
             found[name] = self.info(name)
         names = sorted(found)
         return {each: found[each] for each in names} if detail else names
+
+    def expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec calls it
+        maxdepth: int | None = None,
+        assume_literal: bool = False,  # noqa: FBT001, FBT002
+    ) -> list[str]:
+        """Give the names that a path, a pattern or a list of them means.
+
+        A name with ``*``, ``?`` or ``[`` in it is a pattern only where nothing is called so: who deletes the value
+        ``a*`` does not mean ``ab``.
+
+        Args:
+            path: What is meant.
+            recursive: Whether everything below is meant, too.
+            maxdepth: How many levels to go down.
+            assume_literal: Whether nothing is a pattern.
+
+        Returns:
+            Names, in order.
+
+        Raises:
+            FileNotFoundError: If a pattern, or a folder to go down, means nothing.
+        """
+        paths = [path] if isinstance(path, str) or not isinstance(path, Iterable) else list(path)
+        names = [self._strip_protocol(each) for each in paths]
+        literal = [name for name in names if assume_literal or self._is_literal(name)]
+        patterns = [name for name in names if name not in literal]
+        found: list[str] = []
+        if literal or not patterns:
+            found += super().expand_path(literal, recursive, maxdepth, assume_literal=True)
+        if patterns:
+            try:
+                found += super().expand_path(patterns, recursive, maxdepth)
+            except FileNotFoundError:
+                if not found:
+                    raise
+        return sorted(set(found))
+
+    def _is_literal(self, name: str) -> bool:
+        return not has_magic(name) or self._find_info(name) is not None
+
+    def _needs_aim(self, path: Any) -> bool:
+        """Tell whether fsspec would not know what becomes of a path: a key like a pattern, or a name at the top."""
+        if not isinstance(path, str) or path.endswith("/"):
+            return False
+        return self.isfile(path) if has_magic(path) else "/" not in self._strip_protocol(path)
 
     def walk(
         self,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from glob import has_magic
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -124,6 +125,34 @@ class ReadingFileSystem(ListingFileSystem):
             for number, part in zip(numbers, found, strict=True):
                 parts[number] = part
         return parts
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec calls it
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+    ) -> Any:
+        """Copy values to local files.
+
+        Args:
+            rpath: A key, a folder, a pattern, or a list.
+            lpath: The file, or the folder; or a list.
+            recursive: Whether folders are copied.
+            callback: Told of the progress.
+            maxdepth: How many levels to go down.
+
+        Raises:
+            DoesNotExist: If there is nothing to copy.
+        """
+        if isinstance(lpath, str | os.PathLike) and self._needs_aim(rpath):
+            lpath = os.fspath(lpath)
+            if lpath.endswith(os.sep) or Path(lpath).is_dir():
+                lpath = str(Path(lpath, self._strip_protocol(rpath).rpartition("/")[2]))
+            if has_magic(rpath):
+                rpath, lpath = [rpath], [lpath]
+        return super().get(rpath, lpath, recursive, callback, maxdepth)
 
     def get_file(
         self,

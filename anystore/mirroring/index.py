@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from tempfile import NamedTemporaryFile
 
 from anystore.backend import Entry
 from anystore.errors import BackendError
@@ -27,17 +26,16 @@ class Index:
     """
 
     def __init__(self) -> None:
-        """Make the file; it is gone with the index, or with the process.
+        """Make the file; it has no name, so that it is gone with the process, however that ends.
 
         Raises:
             BackendError: If there is no room for temporary files.
         """
         try:
-            self._file = NamedTemporaryFile(prefix="anystore-mirror-")  # noqa: SIM115 - closed by close
-            self._database = sqlite3.connect(self._file.name, isolation_level=None)
-            for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", _TABLE, "BEGIN"):
+            self._database = sqlite3.connect("", isolation_level=None)  # SQLite's own temporary file
+            for statement in ("PRAGMA temp_store=FILE", "PRAGMA journal_mode=OFF", _TABLE, "BEGIN"):
                 self._database.execute(statement)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
             raise _full(error) from error
 
     def load(self, entries: Iterable[Entry]) -> None:
@@ -78,8 +76,6 @@ class Index:
         """Delete the file."""
         with suppress(sqlite3.Error):
             self._database.close()
-        with suppress(OSError):
-            self._file.close()
 
 
 class _Guard:

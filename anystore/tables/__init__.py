@@ -11,7 +11,7 @@ from anystore.codecs import Codec
 from anystore.errors import CodecError, InvalidOption
 from anystore.tables.csv_files import CsvTable
 from anystore.tables.frames import frame_name, from_arrow, is_frame_type, is_stream, is_table, open_batches, to_arrow
-from anystore.tables.ranges import PieceFile, RangeFile
+from anystore.tables.ranges import PieceFile, RangeFile, arrow_memory
 from anystore.tables.reading import ArrowTable, ParquetTable, TableFile, failures
 from anystore.tables.selecting import Query, check_columns, check_filters
 from anystore.tables.writing import write_table
@@ -102,16 +102,19 @@ class TableCodec(Codec):
 
     def decode(self, data: bytes) -> Any:
         """Read the table, as the class that was asked for."""
+        return self._decode(arrow_memory([data]))
+
+    def _decode(self, file: pa.BufferReader) -> Any:
         with failures(self._format):
-            table = self._open(pa.BufferReader(data)).read()
+            table = self._open(file).read()
         return from_arrow(table, self._frame or pa.Table)
 
     def decode_from(self, reader: Reader) -> Any:
         """Read what is wanted of the table."""
         if self._format == "csv":
-            return self.decode(b"".join(reader.read()))
+            return self._decode(arrow_memory(reader.read()))
         with failures(self._format), RangeFile(reader) as file:
-            table = self._open(file).read()
+            table = self._open(file.in_memory() or file).read()
         return from_arrow(table, self._frame or pa.Table)
 
     def iterate(self, reader: Reader) -> Iterator[Any]:
@@ -119,7 +122,8 @@ class TableCodec(Codec):
         file = PieceFile(reader.read()) if self._format == "csv" else RangeFile(reader)
         try:
             with failures(self._format):
-                batches = self._open(file).batches()
+                whole = file.in_memory() if isinstance(file, RangeFile) else None
+                batches = self._open(whole or file).batches()
         except BaseException:
             file.close()
             raise

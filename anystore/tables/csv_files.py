@@ -11,7 +11,7 @@ from pyarrow import csv
 
 from anystore.backend import CHUNK_BYTES
 from anystore.errors import CodecError
-from anystore.tables.ranges import PieceFile
+from anystore.tables.ranges import PieceFile, arrow_memory
 from anystore.tables.reading import TableFile
 from anystore.tables.selecting import Query, choose_columns, find_positions, no_rows
 
@@ -34,11 +34,9 @@ class CsvTable(TableFile):
     """
 
     def __init__(self, file: PieceFile | pa.BufferReader, query: Query, schema: pa.Schema | None) -> None:
-        source: Any = file if isinstance(file, pa.BufferReader) else io.BufferedReader(file, CHUNK_BYTES)
-        is_whole = source is file
-        head = source.read(CHUNK_BYTES) if is_whole else source.peek(CHUNK_BYTES)
-        if is_whole:
-            source.seek(0)
+        is_whole = isinstance(file, pa.BufferReader)
+        head = file.read(CHUNK_BYTES) if isinstance(file, pa.BufferReader) else file.peek(CHUNK_BYTES)
+        source = _open_source(file, head)
         rows = _read_head(head)
         names = next(rows, [])
         given = {field.name: field.type for field in schema or ()}
@@ -76,6 +74,16 @@ class CsvTable(TableFile):
         if self._condition is not None:
             table = table.filter(self._condition)
         return choose_columns(table, self._positions)
+
+
+def _open_source(file: PieceFile | pa.BufferReader, head: bytes) -> Any:
+    """Give what Arrow's threads read: they get copies in Arrow's own memory, for the reason ``arrow_memory`` tells."""
+    if isinstance(file, pa.BufferReader):
+        file.seek(0)
+        return file
+    if len(head) < CHUNK_BYTES:
+        return arrow_memory([head])
+    return pa.BufferedInputStream(pa.PythonFile(io.BufferedReader(file, CHUNK_BYTES), mode="r"), CHUNK_BYTES)
 
 
 def _read_head(head: bytes) -> Iterator[list[str]]:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeVar
 
+import pyarrow as pa
+
 from anystore.backend import CHUNK_BYTES, Reader
 
 _TAIL_BYTES = 64 << 10  # holds most footers
@@ -62,6 +64,15 @@ class RangeFile(io.RawIOBase):
         else:
             begin = 0 if self._size <= CHUNK_BYTES else self._size - _TAIL_BYTES
             self._tail = begin, self._ask(begin, self._size)
+
+    def in_memory(self) -> pa.BufferReader | None:
+        """Give a short value, which is here as a whole, in Arrow's own memory; None for a long one."""
+        if self._spool is not None and self._size <= _SPOOL_BYTES:
+            self._spool.seek(0)
+            return arrow_memory([self._spool.read()])
+        if self._tail is not None and not self._tail[0]:
+            return arrow_memory([self._tail[1]])
+        return None
 
     def _fetch_whole(self) -> None:
         self._spool = SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - closed by `close`
@@ -160,6 +171,15 @@ class PieceFile(io.RawIOBase):
         """Return True."""
         return True
 
+    def peek(self, size: int) -> bytes:
+        """Give the first bytes of what comes next, which stay to be read; fewer only at the end."""
+        pieces, left = [self._rest], size - len(self._rest)
+        while left > 0 and (piece := next(self._pieces, b"")):
+            pieces.append(memoryview(piece))
+            left -= len(piece)
+        self._rest = memoryview(b"".join(pieces))
+        return bytes(self._rest[:size])
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill a buffer with what comes next; 0 at the end."""
         if not self._rest:
@@ -173,6 +193,24 @@ class PieceFile(io.RawIOBase):
         """End the reading, also that of what comes later."""
         self._thread.end()
         super().close()
+
+
+def arrow_memory(pieces: Iterable[bytes | memoryview]) -> pa.BufferReader:
+    """Copy bytes into Arrow's own memory, as a file.
+
+    A thread of Arrow's lets go of what it read a moment after its caller has it. Bytes of Python's need the
+    interpreter for that; where it is ending meanwhile, it ends such a thread, and C++ then aborts the process.
+
+    Args:
+        pieces: The bytes.
+
+    Returns:
+        The file, at its start.
+    """
+    sink = pa.BufferOutputStream()
+    for piece in pieces:
+        sink.write(piece)
+    return pa.BufferReader(sink.getvalue())
 
 
 def join_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

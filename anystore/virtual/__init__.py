@@ -59,7 +59,7 @@ def local_path(
     """
     parsed = parse_key(key)
     cache = _open_cache(cache_dir, cache_size)
-    backend = (get_store(store) if isinstance(store, str) else store).backend
+    backend = (store if isinstance(store, Store) else get_store(store)).backend
     in_place = backend.local_file(parsed)
     if in_place is not None:
         yield Path(in_place)
@@ -112,7 +112,8 @@ def _open_cache(folder: str | os.PathLike[str] | None, size: int | None) -> Disk
     path: Any = os.fspath(folder) if isinstance(folder, os.PathLike) else folder
     if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidOption(f"cache_dir is the path of a folder, not {folder!r}")
-    return DiskCache(Path(path).expanduser().absolute(), _CACHE_SIZE if size is None else size)
+    whole = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - a Path raises where there is no such user
+    return DiskCache(whole, _CACHE_SIZE if size is None else size)
 
 
 def _open_file(path: Path, key: str) -> BinaryIO:

@@ -247,9 +247,9 @@ class Fetcher:
                 self._start(fetch, host)
 
     def _start(self, fetch: Fetch, host: _Host) -> None:
-        call = self._client.call(fetch.method, fetch.at, fetch.headers, trusted=fetch.trusted)
         easy = self._idle.pop() if self._idle else pycurl.Curl()
         try:
+            call = self._client.call(fetch.method, fetch.at, fetch.headers, trusted=fetch.trusted)
             opener = prepare(easy, call)
         except (pycurl.error, UnicodeError):  # a link may spell anything
             error = self._client.failed("cannot be sent: it is no URL", method=fetch.method, url=fetch.at)

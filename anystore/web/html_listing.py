@@ -5,6 +5,7 @@ lest its links are taken for files.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -29,11 +30,15 @@ _IIS_BEFORE = re.compile(
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SIZE = re.compile(r"(?:^|\s)(\d{1,19}(?:\.\d{1,9})?)\s*([KMGTP])?(?:i?B|bytes)?(?=\s|$)", re.IGNORECASE)
 _MOST_LINKS_A_ROW = 8  # each is looked up in the whole of its row: a row of all links would take for ever
+_TAG = re.compile(rb"<(?!(?:li|tr|td|th|br|hr|img|input|meta|link|dt|dd|col|path|use|option)\b)(/?[a-z][a-z0-9]*)")
+_MOST_OPEN = 5000
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
 def parse_html(body: bytes, url: str) -> Listing | None:
     """Read a page of HTML; None if it is no listing."""
+    if _is_too_deep(body):
+        return None
     page = _page(body)
     adapter = next((name for name, knows in _ADAPTERS if knows(page)), None)
     if adapter is None:
@@ -41,9 +46,17 @@ def parse_html(body: bytes, url: str) -> Listing | None:
     return listing_of(adapter, _html_rows(page, url, adapter), url)
 
 
-def parse_links(body: bytes, url: str) -> Listing:
-    """Read any page of HTML: every link below the page's own folder is an entry."""
+def parse_links(body: bytes, url: str) -> Listing | None:
+    """Read any page of HTML: every link below the page's own folder is an entry; None if it is too deep to be read."""
+    if _is_too_deep(body):
+        return None
     return listing_of("links", _link_rows(_page(body), url), url)
+
+
+def _is_too_deep(body: bytes) -> bool:
+    """Tell whether elements lie in each other as no page has them: a parser needs a time that grows by the square."""
+    opened = Counter(_TAG.findall(body.lower()))
+    return sum(max(count - opened[b"/" + tag], 0) for tag, count in opened.items() if tag[:1] != b"/") > _MOST_OPEN
 
 
 def _link_rows(page: LexborHTMLParser, url: str) -> Iterator[Row]:

@@ -15,7 +15,8 @@ class Watch:
 
     Args:
         follows: Tells whether a redirect from one URL to another may be followed.
-        complained: Is told that a URL's server asks for fewer requests, and for how many seconds it wants none, or None.
+        complained: Is told that a URL's server asks for fewer requests, and for how many seconds it wants none (or
+            None).
     """
 
     def __init__(

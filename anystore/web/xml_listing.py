@@ -41,12 +41,7 @@ def parse_xml(body: bytes, url: str) -> Listing | None:
             case b"urlset":
                 return listing_of("sitemap", _sitemap_rows(body, url), url)
             case _:
-                texts = [_text(element, "loc") for element in _elements(body, "sitemap")]
-                pages = [resolved(url, text) for text in texts if text]
-                odd = [
-                    Row(text.encode(), is_folder=False, odd=True) for text in texts if not is_url(resolved(url, text))
-                ]
-                return listing_of("sitemap", odd, url, more=tuple(page for page in pages if is_url(page)))
+                return _parse_sitemaps(body, url)
     except ParseError:
         return None
 
@@ -158,6 +153,19 @@ def _webdav_url(url: str, href: str, is_folder: bool) -> str:  # noqa: FBT001 - 
 
 
 # -- sitemaps -------------------------------------------------------------------
+
+
+def _parse_sitemaps(body: bytes, url: str) -> Listing:
+    """Read a list of sitemaps; what is no URL is reported like a name that no file can have."""
+    pages, odd = [], []
+    for element in _elements(body, "sitemap"):
+        text = _text(element, "loc")
+        page = resolved(url, text)
+        if is_url(page):
+            pages.append(page)
+        elif text:
+            odd.append(Row(text.encode(), is_folder=False, odd=True))
+    return listing_of("sitemap", odd, url, more=tuple(pages))
 
 
 def _sitemap_rows(body: bytes, url: str) -> Iterator[Row]:

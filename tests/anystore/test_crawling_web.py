@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from anystore import get_store
+from anystore import Store, get_store
+from anystore.backends.wrap import PrefixBackend
 from anystore.crawling import crawl, documents
-from anystore.keys import private_key
-from tests.faults import Fault
+from anystore.crawling.keeping import is_suspicious
+from anystore.keys import is_private, private_key
+from tests.faults import Fault, faulty_http
 from tests.servers import nginx
 
 LONG_AGO = time.time() - 7200
@@ -96,12 +98,41 @@ def test_names_arrive_as_they_are(nginx_server, target):
     assert stored(target) == {name: f"of {name}".encode() for name in names}
 
 
-def test_names_that_are_no_text_are_reported(nginx_server, target):
-    fill(nginx_server.root, {b"caf\xe9": "x", b"back\\slash": "x", "fine": "x"})
+@pytest.mark.parametrize("form", ["html", "json", "xml"])
+def test_names_that_are_no_text_arrive_percent_encoded(tmp_path, target, form):
+    root = tmp_path / "root"
+    fill(root, {b"50%-caf\xe9": "one", b"sub \xff/\xfc\xfcb": "two", "fine": "three"})
+    with nginx(root, autoindex_format=form) as server:
+        report = crawl(server.url, target)
+        assert report.complete, report.failures
+        assert stored(target) == {"50%25-caf%E9": b"one", "sub %FF/%FC%FCb": b"two", "fine": b"three"}
+        assert crawl(server.url, target).unchanged == 3
+    assert {one.key: one.url.removeprefix(server.url) for one in documents(target)}["50%25-caf%E9"] == "50%25-caf%E9"
+
+
+def test_two_names_that_become_one_key_are_told(nginx_server, target):
+    fill(nginx_server.root, {b"caf\xe9": "no text", "caf%E9": "text", "B": "1", "b": "2"})
     report = crawl(nginx_server.url, target)
-    assert not report.complete
-    assert any("caf" in failure.key for failure in report.failures)
-    assert target.get("fine") == b"x"
+    assert [failure.key for failure in report.failures] == ["caf%E9"]
+    assert "same key" in report.failures[0].reason
+    assert stored(target) == {"caf%E9": b"text", "B": b"1", "b": b"2"}
+
+
+def test_what_the_target_cannot_hold_is_recorded(nginx_server, target):
+    fill(nginx_server.root, {"fine": "x", "back\\slash": "x"})
+    page = (
+        '<title>Index of /</title><h1>Index of /</h1><hr><pre><a href="../">../</a>\n<a href="fine">fine</a> '
+        f'23-Nov-2024 02:07 1\n<a href="{"n" * 256}">n</a> 23-Nov-2024 02:07 1\n</pre>'
+    )
+    with faulty_http(nginx_server) as server:
+        server.always(Fault(status=200, body=b"x"), path=f"/{'n' * 256}")
+        server.script(Fault(status=404), Fault(status=200, body=page.encode(), headers={"Content-Type": "text/html"}))
+        report = crawl(server.url, target)
+    assert [failure.key for failure in report.failures] == ["n" * 256]
+    assert (report.skipped, report.complete) == (1, False)
+    assert {one.key: one.status for one in documents(target)} == {"fine": "ok", "n" * 256: "skipped"}
+    report = crawl(nginx_server.url, get_store(f"{target.uri}-2"))
+    assert [failure.key for failure in report.failures] == ["back\\slash"]
 
 
 def test_a_long_body_that_breaks_is_taken_up_and_verified(nginx_server, faulty_server, target):
@@ -382,3 +413,146 @@ def test_threads_of_a_crawl_end_with_it(nginx_server, target):
     fill(nginx_server.root, {"a": "x" * (2 * MIB), "b": "y"})
     crawl(nginx_server.url, target)
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("anystore-crawl")]
+
+
+@pytest.mark.parametrize("status", [204, 206, 304])
+@pytest.mark.parametrize("size", [5, 2 * MIB])
+def test_a_status_that_brings_no_whole_value_stores_nothing(nginx_server, faulty_server, target, status, size):
+    fill(nginx_server.root, {"a": "x" * size, "b": "y"})
+    headers = {"Content-Range": "bytes 0-3/*"} if status == 206 else {}
+    faulty_server.always(Fault(status=status, body=b"" if status != 206 else b"xxxx", headers=headers), path="/a")
+    report = crawl(faulty_server.url, target)
+    assert [failure.key for failure in report.failures] == ["a"]
+    assert stored(target) == {"b": b"y"}
+
+
+def test_a_validator_that_lies_is_not_believed(nginx_server, faulty_server, target):
+    fill(nginx_server.root, {"a": "one"}, moment=time.time() + 1)
+    crawl(faulty_server.url, target)
+    fill(nginx_server.root, {"a": "other size"})
+    with_etag = [one for one in documents(target) if one.etag]
+    faulty_server.always(Fault(headers={"ETag": with_etag[0].etag if with_etag else '"lies"'}), path="/a")
+    assert crawl(faulty_server.url, target).fetched == 1
+    assert target.get("a") == b"other size"
+    assert "if-none-match" not in faulty_server.asked[-1].headers
+
+
+@pytest.mark.parametrize("size", [5, 2 * MIB])
+def test_no_redirect_leads_to_another_server_unasked(nginx_server, faulty_server, target, size):
+    fill(nginx_server.root, {"a": "x" * size})
+    away = f"http://localhost:{nginx_server.port}/a"
+    faulty_server.always(Fault(status=302, headers={"Location": away}), path="/a")
+    nginx_server.forget_requests()
+    report = crawl(faulty_server.url, target)
+    assert [failure.key for failure in report.failures] == ["a"]
+    assert "/a" not in gets(nginx_server)
+    assert crawl(faulty_server.url, target, allow_hosts=["localhost"]).complete
+    assert len(target.get("a")) == size
+
+
+@pytest.mark.parametrize("size", [5, 2 * MIB])
+def test_the_robots_of_an_allowed_host_are_obeyed(tmp_path, nginx_server, faulty_server, target, size):
+    fill(nginx_server.root, {"a": "x" * size, "b": "x" * size})
+    other = tmp_path / "other"
+    fill(other, {"a": "y" * size, "b": "y" * size, "robots.txt": "User-agent: *\nDisallow: /b"})
+    with nginx(other) as away:
+        for name in "ab":
+            location = f"http://localhost:{away.port}/{name}"
+            faulty_server.always(Fault(status=302, headers={"Location": location}), path=f"/{name}")
+        report = crawl(faulty_server.url, target, allow_hosts=["localhost"])
+        assert [failure.key for failure in report.failures] == ["b"]
+        assert sorted(set(gets(away))) == ["/a", "/robots.txt"]
+        assert gets(away).count("/robots.txt") == 1
+        assert crawl(faulty_server.url, target, allow_hosts=["localhost"], robots=False).complete
+
+
+def test_a_page_in_a_comment_takes_no_time():
+    page = b"<!---->" * 146
+    begun = time.monotonic()
+    assert is_suspicious("a.pdf", {"content-type": "text/html"}, page)
+    assert time.monotonic() - begun < 5
+
+
+def test_pages_in_place_of_documents_are_known():
+    html = {"content-type": "text/html; charset=utf-8"}
+    login = b"\xef\xbb\xbf\n <!DOCTYPE html><title>Log in</title>"
+    assert is_suspicious("a.pdf", html, login)
+    assert is_suspicious("a.pdf", {}, login)
+    assert is_suspicious("a.tar.gz", html, login)
+    assert is_suspicious("a.tar.gz", html | {"content-encoding": "gzip"}, gzip.compress(login))
+    assert not is_suspicious("a.html", html, login)
+    assert not is_suspicious("a", html, login)
+    assert not is_suspicious("a.pdf", html, b"%PDF-1.7")
+    assert not is_suspicious("a.html.gz", html | {"content-encoding": "gzip"}, gzip.compress(login))
+
+
+def test_a_body_that_is_packed_unasked_is_not_stored(nginx_server, faulty_server, target):
+    fill(nginx_server.root, {"a.txt": "x" * 100})
+    packed = Fault(status=200, body=gzip.compress(b"x" * 100), headers={"Content-Encoding": "gzip"})
+    faulty_server.always(packed, path="/a.txt")
+    assert "packed" in crawl(faulty_server.url, target).failures[0].reason
+    assert stored(target) == {}
+
+
+def test_a_body_without_length_that_is_shorter_than_listed_is_not_stored(nginx_server, faulty_server, target):
+    fill(nginx_server.root, {"a": "x" * 100, "b": "x" * 2 * MIB})
+    faulty_server.always(Fault(truncate=50, strip=("content-length",)))
+    faulty_server.always(Fault(), path="/robots.txt")
+    faulty_server._always.reverse()  # the longer path first
+    page = Fault()
+    faulty_server.script(page, page)
+    report = crawl(faulty_server.url, target)
+    assert {failure.key for failure in report.failures} == {"a", "b"}
+    assert stored(target) == {}
+
+
+def test_bodies_wait_for_a_slow_target(nginx_server, tmp_path):
+    fill(nginx_server.root, {f"{number}": bytes(MIB) for number in range(150)})
+    target = Store(Slow(get_store(tmp_path / "target").backend, "t"))
+    tracemalloc.start()
+    try:
+        report = crawl(nginx_server.url, target)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert report.complete
+    assert peak < 100 * MIB
+
+
+class Slow(PrefixBackend):
+    """Takes its time for each value."""
+
+    def put(self, key, data, **options):
+        time.sleep(0 if is_private(key) else 0.1)
+        return super().put(key, data, **options)
+
+
+@pytest.mark.parametrize("size", [5, 2 * MIB])
+def test_an_interruption_leaves_nothing_behind(nginx_server, faulty_server, target, size):
+    fill(nginx_server.root, {f"{number}": "x" * size for number in range(10)} | {"z": "x" * size})
+    faulty_server.always(Fault(stall=3), path="/z")
+
+    def interrupt(state):
+        if state.done >= 8:
+            raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        crawl(faulty_server.url, target, progress=interrupt)
+    assert time.monotonic() - begun < 30  # and not until the stalled server is given up
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("anystore-crawl")]
+    faulty_server.heal()
+    report = crawl(faulty_server.url, target)
+    assert report.complete, report.failures
+    assert report.unchanged >= 7
+    assert len(stored(target)) == 11
+
+
+def test_a_listing_that_became_empty_prunes_nothing(nginx_server, target):
+    fill(nginx_server.root, {"a": "x"})
+    crawl(nginx_server.url, target)
+    os.remove(nginx_server.root / "a")
+    report = crawl(nginx_server.url, target, prune=True)
+    assert (report.pruned, report.complete) == (0, False)
+    assert "nothing is deleted" in report.failures[0].reason
+    assert target.exists("a")

@@ -1,5 +1,6 @@
 """Listings: what real servers write, and which links are entries."""
 
+import json
 import os
 import urllib.request
 from datetime import UTC, datetime
@@ -78,7 +79,7 @@ def test_nginx_lists_every_awkward_name(awkward_folder, form):
     assert listing.adapter.startswith("nginx")
     assert {entry.name for entry in listing.entries if not entry.is_folder} == set(NAMES)
     assert {entry.name for entry in listing.entries if entry.is_folder} == set(FOLDERS)
-    assert listing.foreign == ("caf\\xe9",)
+    assert [(one.name, one.url.rpartition("/")[2]) for one in listing.undecoded] == [("caf%E9", "caf%E9")]
     for entry in listing.entries:
         assert entry.url == join_url(server.url + "all%20of%20them/", entry.name + "/" * entry.is_folder)
         if entry.is_folder:
@@ -104,7 +105,7 @@ def test_python_lists_every_awkward_name(awkward_folder):
     assert listing.adapter == "python"
     assert {entry.name for entry in listing.entries if not entry.is_folder} == set(NAMES)
     assert {entry.name for entry in listing.entries if entry.is_folder} == set(FOLDERS)
-    assert len(listing.foreign) == 1
+    assert len(listing.undecoded) == 1
     assert {(entry.size, entry.modified) for entry in listing.entries} == {(None, None)}
 
 
@@ -207,7 +208,7 @@ def test_other_servers(adapter, page, size, rounded, seconds):
     assert entries["a b.txt"].modified_exact is (adapter == "caddy-json")
     assert entries["12:30"].modified_exact is False
     assert entries["dir?"].size is None
-    assert entries["dir?"].url == "https://host/f/dir%3F/"
+    assert entries["dir?"].url.lower() == "https://host/f/dir%3f/"  # spelled as the page spells it
 
 
 @pytest.mark.parametrize(
@@ -243,11 +244,11 @@ def test_name_that_leaves_the_folder_is_no_entry(name):
         assert parse_listing(body, url=URL, content_type="text/xml").entries == ()
 
 
-def test_lone_surrogate_is_foreign():
+def test_lone_surrogate_is_no_text():
     body = b'[{"name":"a\\ud800","type":"file","mtime":"Tue, 14 Nov 2023 22:13:20 GMT","size":7}]'
     listing = parse_listing(body, url=URL, content_type="application/json")
     assert listing.entries == ()
-    assert len(listing.foreign) == 1
+    assert len(listing.undecoded) == 1
 
 
 @pytest.mark.parametrize(
@@ -499,3 +500,41 @@ def test_a_name_that_no_file_has_is_reported(href):
     listing = parse_listing(page.encode(), url=URL, content_type="text/html")
     assert listing.entries == ()
     assert listing.foreign == (href.rstrip("/"),)
+
+
+@pytest.mark.parametrize(
+    "link", ["http://[x/a", "https://h:abc/f/a", "https://h:99999/f/a", "//[", "%ED%A0%80", "https://[h]/f/a", "h:\\x"]
+)
+def test_links_that_are_no_urls_break_nothing(link):
+    html = f"<title>Index of /f/</title><h1>Index of /f/</h1><hr><pre><a href='../'>../</a><a href='{link}'>x</a>"
+    xml = "<?xml version='1.0'?><{0}><{1}><loc>" + link + "</loc></{1}></{0}>"
+    dav = f"<?xml version='1.0'?><multistatus><response><href>{link}</href></response></multistatus>"
+    caddy = json.dumps([{"name": "a", "url": link.replace("%", "\ud800"), "mod_time": "2024"}])
+    pages = [(html, "text/html"), (f"<base href='{link}'>{html}", "text/html"), (dav, "text/xml")]
+    pages += [(xml.format("sitemapindex", "sitemap"), "text/xml"), (xml.format("urlset", "url"), "text/xml")]
+    for page, kind in [*pages, (caddy, "application/json")]:
+        listing = parse_listing(page.encode(), url="https://host/f/", content_type=kind)
+        assert listing is not None
+        assert [one.name for one in listing.entries] in ([], ["x"])
+    linked = parse_listing(pages[0][0].encode(), url="https://host/f/", content_type="text/html", follow_links=True)
+    assert linked is not None
+
+
+def test_a_doctype_hides_in_no_other_encoding():
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "b">]><!--{}--><urlset>&a;</urlset>'
+    page = text.format(b"<urlset ".decode("utf-16-le")).encode("utf-16")
+    assert parse_listing(page, url="https://host/f/", content_type="text/xml") is None
+
+
+def test_a_row_of_all_links_does_not_take_for_ever():
+    cells = "".join(f"<td><a href=a{number}>x</a>" for number in range(10_000))
+    page = f"<title>Index of /f/</title><h1>Index of /f/</h1><table><tr>{cells}"
+    listing = parse_listing(page.encode(), url="https://host/f/", content_type="text/html")
+    assert listing is not None
+    assert len(listing.entries) == 10_000
+
+
+@pytest.mark.parametrize(("tag", "count"), [("div", 300_000), ("b", 100_000), ("a href=x", 50_000)])
+def test_elements_in_elements_are_not_even_read(tag, count):
+    page = "<title>Index of /f/</title><h1>Index of /f/</h1>" + f"<{tag}>" * count
+    assert parse_listing(page.encode(), url="https://host/f/", content_type="text/html", follow_links=True) is None

@@ -92,7 +92,8 @@ class Bench:
         for turn in range(self._rounds):
             ours, raw, clean = tasks(turn)
             for again in (0, 1):
-                for place, task in ((again, ours), (2 + again, raw)):
+                both = [(again, ours), (2 + again, raw)]
+                for place, task in both if turn % 2 else reversed(both):
                     if task is None:
                         continue
                     started = time.perf_counter()
