@@ -68,7 +68,7 @@ test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 G
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
 
 bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
-	@for script in startup local sql redis_backend objects zip filesystem caching mirror; do \
+	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl; do \
 		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and layers

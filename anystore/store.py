@@ -590,6 +590,7 @@ class Store:
 
         Raises:
             DoesNotExist: If there is no value.
+            VersionMismatch: If it was replaced while it was copied; both values are kept.
         """
         source, target = parse_key(key), parse_key(target_key)
         if Feature.MOVE in self.features:

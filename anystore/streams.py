@@ -134,7 +134,7 @@ class ValueWriter(io.BufferedIOBase):
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._position = 0
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def writable(self) -> bool:
         """Return True."""
@@ -164,7 +164,7 @@ class ValueWriter(io.BufferedIOBase):
         if self._writer is not None and pieces:
             try:
                 self._writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            except Exception as error:
+            except BaseException as error:
                 self._failure = error
                 raise
 

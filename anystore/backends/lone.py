@@ -178,10 +178,10 @@ class _FileWriter(Writer):
             mode = _mode_of(path)
             if mode is None or stat.S_ISREG(mode):
                 self._target = path.resolve()  # what a symbolic link names is replaced, the link stays
-                if mode is not None and not os.access(path, os.W_OK, effective_ids=True):
+                if mode is not None and not create and not os.access(path, os.W_OK, effective_ids=True):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # a rename would not ask
                 self._hidden = self._target.with_name(f".anystore-{token_hex(8)}.tmp")
-                self._file = self._hidden.open("xb")
+                self._file = self._hidden.open("xb", buffering=0)  # or a forked child would write the buffer once more
                 if mode is not None:
                     os.fchmod(self._file.fileno(), stat.S_IMODE(mode))
             else:
@@ -202,6 +202,9 @@ class _FileWriter(Writer):
     def commit(self) -> Entry:
         if self._file is None:
             raise ValueError(f"the writer of {str(self._target)!r} is closed")
+        if self._hidden is not None and self._process != os.getpid():
+            self.abort()
+            raise BackendError(f"cannot write {str(self._target)!r}: it was opened before a fork; write it there")
         try:
             self._file.close()
             if self._hidden is not None:

@@ -84,11 +84,18 @@ class Claim:
             ttl: Seconds for the backend to keep it, where it can.
 
         Raises:
-            BackendError: If the store fails; the claim then runs out.
+            BackendError: If the store fails; the claim is then given back, or runs out.
         """
-        if self._end():
-            with suppress(VersionMismatch):
-                self._backend.put(self._key, data, version=self._version, ttl=ttl)
+        if not self._end():
+            return
+        try:
+            self._backend.put(self._key, data, version=self._version, ttl=ttl)
+        except VersionMismatch:
+            return
+        except AnystoreError:  # a disk may be full for the value alone, and nobody is to wait for it
+            with suppress(AnystoreError):
+                self._withdraw()
+            raise
 
     def release(self) -> None:
         """Give the claim back without a value.
@@ -97,9 +104,12 @@ class Claim:
             BackendError: If the store fails; the claim then runs out.
         """
         if self._end():
-            with suppress(DoesNotExist):
-                if self._backend.stat(self._key).version == self._version:  # not what another one has put there
-                    self._backend.delete(self._key)
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        with suppress(DoesNotExist):
+            if self._backend.stat(self._key).version == self._version:  # not what another one has put there
+                self._backend.delete(self._key)
 
     def renew(self) -> None:
         """Say that the computation is still under way; a claim that was lost is left alone."""

@@ -33,11 +33,11 @@ def to_parts(value: Any) -> list[bytes]:
         raise CodecError("the name of a pandas series has to be a str; use serialization_mode='pickle'")
     frame = value.to_frame("values") if is_series else value
     parts = arrow_tables.to_parts(to_arrow(frame))
-    back = from_parts("pandas.DataFrame", [memoryview(part) for part in parts])
     try:
+        back = from_parts("pandas.DataFrame", [memoryview(part) for part in parts])
         assert_frame_equal(back, frame, check_exact=True)
         same = all(map(_same_objects, _sequences(back), _sequences(frame)))
-    except (AssertionError, TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError) as error:  # CodecError is one, for a frame that cannot be read
         raise _refusal() from error
     if not same or frame.attrs != back.attrs:
         raise _refusal()

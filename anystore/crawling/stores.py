@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from anystore.backend import Backend, Entry
 from anystore.crawling.run import CrawlRun, Listed, Outcome, Task, What
@@ -34,21 +35,21 @@ class StoreCrawl:
         self._target = run.target.backend
         self._workers = concurrency or _WORKERS
         self._pending: dict[Future[Outcome], Task] = {}
-        self._ended = threading.Event()
+        self._given_up = threading.Event()
 
     def go(self) -> None:
         """List to the end, or to the first limit."""
         entries = self._list()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="anystore-crawl") as pool:
             try:
-                while not self._ended and (page := [one for one, _ in zip(entries, range(_PAGE), strict=False)]):
+                while not self._ended and (page := list(islice(entries, _PAGE))):
                     for task in self._run.sort(map(self._listed, page)):
                         self._pending[pool.submit(self._look_after, task)] = task
                         if len(self._pending) >= self._workers * _PENDING_PER_WORKER:
                             self._reap(wait(self._pending, return_when=FIRST_COMPLETED).done)
                 self._reap(wait(self._pending).done)
             except BaseException:
-                self._ended.set()
+                self._given_up.set()
                 for future in self._pending:
                     future.cancel()
                 raise
@@ -145,7 +146,7 @@ class StoreCrawl:
                 for piece in reader.read():
                     sums.update(piece)
                     writer.write(piece)
-                    if self._ended.is_set():
+                    if self._given_up.is_set():
                         raise BackendError(f"{task.listed.url} was given up, since the crawl has ended")
                 if reader.entry.size not in (None, sums.size):
                     raise BackendError(f"{task.listed.url} has {reader.entry.size:,} bytes, and {sums.size:,} came")

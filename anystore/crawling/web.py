@@ -15,6 +15,7 @@ from itertools import islice
 from anystore.backends.http import HttpBackend
 from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
 from anystore.crawling.pages import MAX_PAGE_BYTES, is_loop, leads_into_folder, listed_of, page_of, signature
+from anystore.crawling.policy import Policy, robots_url
 from anystore.crawling.run import CrawlRun, Listed, Outcome, Task
 from anystore.errors import AnystoreError, BackendError
 from anystore.keys import PRIVATE_FOLDER, is_key
@@ -24,16 +25,16 @@ from anystore.web.digests import SUMS_NAMES, parse_sums
 from anystore.web.fetcher import Fetch, Fetched, Fetcher
 from anystore.web.headers import Headers
 from anystore.web.listing import ListedEntry, Listing, parse_listing
-from anystore.web.robots import Robots, parse_robots
-from anystore.web.urls import decoded_path, is_folder_of, masked_url, origin_of, redirect_target
+from anystore.web.robots import parse_robots
+from anystore.web.urls import decoded_path, masked_url, origin_of
 from anystore.web.watching import NotFollowed, Watch
 
 _SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it is stored
 _MAX_ROBOTS_BYTES = 512 * 1024
 _MAX_SUMS_BYTES = 8 << 20
 _MOST_WAITING = 4000  # documents that wait to be fetched, before the walk waits for them
-_MOST_STORING_BYTES = 32 << 20
-_MOST_STORING = 64
+_MOST_STORING_BYTES = 16 << 20
+_MOST_STORING = 32
 _STORING_THREADS = 8
 _LONG_THREADS = 4
 _BATCH_SECONDS = 0.02
@@ -104,18 +105,18 @@ class WebCrawl:
         self._run = run
         self._url = source.url
         self._guard = AddressGuard(source.url)
+        self._policy = Policy(source.url, hosts=allow_hosts, robots=robots)
         self._complaints: deque[tuple[str, float | None]] = deque()
-        self._watch = Watch(follows=self._follows, complained=lambda url, wait: self._complaints.append((url, wait)))
+        self._watch = Watch(
+            follows=self._policy.follows, complained=lambda url, wait: self._complaints.append((url, wait))
+        )
         guard = None if is_proxied(source.url) else self._guard
         self._client = replace(source.client, guard=guard, watch=self._watch)
-        self._hosts = frozenset(host.lower() for host in allow_hosts)
-        self._obeys_robots = robots
         self._follow_links = follow_links
         self._asks_webdav = False
         self._no_listing = ""
         self._met: set[bytes] = set()
         self._concurrency = concurrency
-        self._robots: dict[tuple[str, str, int], Robots | None] = {}
         self._await_robots: dict[tuple[str, str, int], list[Fetch]] = {}
         self._portions: deque[Iterator[list[Job]]] = deque()
         self._pages: deque[_Page] = deque()
@@ -124,7 +125,7 @@ class WebCrawl:
         self._put_seconds = _BATCH_SECONDS
         self._long: dict[Future[Outcome], tuple[Job, float]] = {}
         self._long_waiting: deque[Job] = deque()
-        self._fetcher = Fetcher(self._client, most=self._most, follows=self._follows)
+        self._fetcher = Fetcher(self._client, most=self._most, follows=self._policy.follows)
         self._keeper = Keeper(run.target.backend, self._client, most=run.limits.max_bytes)
 
     def go(self) -> None:
@@ -163,58 +164,30 @@ class WebCrawl:
             return self._concurrency
         return _PER_HOST_LOOPBACK if self._guard.kinds == {"loopback"} else _PER_HOST
 
-    def _follows(self, source: str, target: str) -> bool:
-        """Tell whether a redirect stays where this crawl may be."""
-        return self._may_visit(source, target) and self._may_fetch(target)
-
-    def _may_visit(self, source: str, target: str) -> bool:
-        if is_folder_of(target, source):
-            return False  # what was listed as a document is a folder
-        other = origin_of(target)
-        return _is_same_server(origin_of(source), other) or other[1] in self._hosts
-
-    def _may_fetch(self, url: str) -> bool:
-        if not self._obeys_robots:
-            return True
-        origin = self._ruled_by(origin_of(url))
-        if origin == origin_of(self._url) and origin not in self._robots:
-            return True  # it is robots.txt itself that is fetched
-        rules = self._robots.get(origin)
-        return rules is not None and rules.allows(url)
-
-    def _ruled_by(self, origin: tuple[str, str, int]) -> tuple[str, str, int]:
-        """Give the server whose robots.txt counts; that of a listing counts for its own TLS, too."""
-        own = origin_of(self._url)
-        return own if _is_same_server(own, origin) else origin
-
     def _waits_for_robots(self, answer: Fetched) -> bool:
         """Keep a request that leads to another server until that one's robots.txt is known; True if so."""
         location, fetch = answer.headers.get("location"), answer.fetch
-        if not self._obeys_robots or answer.error is None or answer.status not in REDIRECTS or location is None:
-            return False
-        try:
-            target = redirect_target(answer.url, location)
-        except BackendError:
-            return False
-        origin = origin_of(target)
-        if origin in self._robots or self._ruled_by(origin) in self._robots or not self._may_visit(answer.url, target):
+        if answer.error is None or answer.status not in REDIRECTS or location is None:
             return False
         if isinstance(fetch.tag, _RobotsFile) or fetch.redirects > self._client.max_redirects:
             return False
-        waiting = self._await_robots.setdefault(origin, [])
+        target = self._policy.lacks_robots_of(answer.url, location)
+        if target is None:
+            return False
+        waiting = self._await_robots.setdefault(origin_of(target), [])
         waiting.append(fetch)
         if len(waiting) == 1:
             self._ask_robots(target)
         return True
 
     def _ask_robots(self, url: str) -> None:
-        where = "/".join((*url.partition("?")[0].split("/", 3)[:3], "robots.txt"))
-        self._fetcher.add(Fetch(url=where, tag=_RobotsFile(origin_of(url)), limit=_MAX_ROBOTS_BYTES), urgent=True)
+        tag = _RobotsFile(origin_of(url))
+        self._fetcher.add(Fetch(url=robots_url(url), tag=tag, limit=_MAX_ROBOTS_BYTES), urgent=True)
 
     # -- the loop ----------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if self._obeys_robots:
+        if self._policy.obeys_robots:
             self._ask_robots(self._url)
         else:
             self._pages.append(_Page("", self._url, 0, is_seed=True))
@@ -266,8 +239,8 @@ class WebCrawl:
         for fetch in waiting:
             self._fetcher.add(fetch, urgent=True)
         if (answer.error is not None and not has_none) or (answer.body is None and answer.error is None):
-            if tag.origin != origin_of(self._url):
-                self._robots[tag.origin] = None
+            if not self._policy.is_own(tag.origin):
+                self._policy.learn(tag.origin, None)
                 return
             why = answer.error or "it is too long"
             self._run.lose(
@@ -278,10 +251,10 @@ class WebCrawl:
             return
         body = answer.body if answer.error is None and answer.body else b""
         rules = parse_robots(body, agent=self._client.user_agent or own_name())
-        self._robots[tag.origin] = rules
+        self._policy.learn(tag.origin, rules)
         if rules.crawl_delay:
             self._fetcher.limit(answer.fetch.url).spacing = rules.crawl_delay
-        if tag.origin != origin_of(self._url):
+        if not self._policy.is_own(tag.origin):
             return
         if not rules.allows(self._url):
             where = masked_url(self._url)
@@ -398,7 +371,7 @@ class WebCrawl:
             self._run.lose(
                 folder, f"{masked_url(url)} is more than max_depth={self._run.limits.max_depth} folders deep"
             )
-        elif not self._may_fetch(url):
+        elif not self._policy.may_fetch(url):
             self._run.pass_over(folder)
         else:
             self._pages.append(_Page(folder, url, page.depth + 1, trail))
@@ -434,7 +407,7 @@ class WebCrawl:
     def _add_jobs(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             task = job.task
-            if not self._may_fetch(job.url):
+            if not self._policy.may_fetch(job.url):
                 reason = BackendError("robots.txt does not allow it to be fetched")
                 self._run.done(task, Outcome(what="skipped", error=reason))
             elif task.proven or task.adopts or (task.listed.size or 0) > _SMALL_BYTES:
@@ -512,8 +485,3 @@ class WebCrawl:
         for long in [one for one in self._long if one.done()]:
             job, began = self._long.pop(long)
             self._end_long(job, began, long.result())
-
-
-def _is_same_server(asked: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
-    """Tell whether two origins are one server: the same, or its own TLS."""
-    return asked == other or (asked[1] == other[1] and (asked[2], other[2]) == (80, 443))

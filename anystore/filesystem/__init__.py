@@ -135,12 +135,13 @@ class StoreFileSystem(ReadingFileSystem):
         autocommit = not self._intrans if autocommit is None else autocommit
         stored = self._store.open(key, binary, compression=format_name)
         file: Any = WriteFile(stored, key, binary, autocommit=autocommit)
-        if not autocommit:
-            self.transaction.files.append(file)
+        opened = file
         if is_text:
             lines = "\n" if newline is None else newline
-            return TextWriter(file, encoding=encoding or "utf-8", newline=lines, at_start=at_start, errors=errors)
-        return file
+            opened = TextWriter(file, encoding=encoding or "utf-8", newline=lines, at_start=at_start, errors=errors)
+        if not autocommit:  # not before: what could not be opened is not to be published
+            self.transaction.files.append(file)
+        return opened
 
     def _open_to_read(self, key: Key, compression: Compression | None) -> Any:
         if compression is None:
@@ -323,7 +324,7 @@ class StoreFileSystem(ReadingFileSystem):
         pairs = [(self._strip_protocol(source), self._strip_protocol(target)) for source, target in plan.pairs]
         for source, target in pairs:
             self._key(target)
-            if self._find_info(source) is None:
+            if not recursive and self._find_info(source) is None:
                 raise self._backend.missing(self._key(source))
         return [(source, target) for source, target in pairs if source != target]
 
@@ -333,8 +334,8 @@ class StoreFileSystem(ReadingFileSystem):
         for source, target in pairs:
             if target in seen:
                 raise InvalidOption(
-                    f"{source!r} in {self._backend.uri} would be moved over another value that is moved, to {target!r}; "
-                    "nothing was moved"
+                    f"nothing was moved in {self._backend.uri}: {source!r} would go to {target!r}, "
+                    "over another value that is moved"
                 )
             seen.add(target)
 

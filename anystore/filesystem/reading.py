@@ -63,7 +63,10 @@ class ReadingFileSystem(ListingFileSystem):
 
         Raises:
             DoesNotExist: If there is no value, and ``on_error`` is ``raise``.
+            InvalidOption: If ``on_error`` is something else.
         """
+        if on_error not in ("raise", "omit", "return"):
+            raise InvalidOption(f"on_error is 'raise', 'omit' or 'return', not {on_error!r}")
         names = self.expand_path(path, recursive=recursive)
         if len(names) == 1 and not isinstance(path, list) and names[0] == self._strip_protocol(path):
             return self.cat_file(names[0], start, end)

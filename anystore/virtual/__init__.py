@@ -112,7 +112,7 @@ def _open_cache(folder: str | os.PathLike[str] | None, size: int | None) -> Disk
     path: Any = os.fspath(folder) if isinstance(folder, os.PathLike) else folder
     if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidOption(f"cache_dir is the path of a folder, not {folder!r}")
-    whole = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - a Path raises where there is no such user
+    whole = Path(os.path.expanduser(path)).absolute()  # a Path raises where there is no such user
     return DiskCache(whole, _CACHE_SIZE if size is None else size)
 
 

@@ -76,6 +76,7 @@ def is_url(url: str) -> bool:
         (True, False, False, False)
     """
     try:
+        urlsplit(url)
         scheme, host, _ = origin_of(url)
     except ValueError:  # a port that is no number, or a host that is none
         return False

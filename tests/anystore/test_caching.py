@@ -498,6 +498,23 @@ def test_a_store_that_is_back_is_used():
     assert calls == [1, 1]
 
 
+def test_a_value_that_the_store_does_not_take_lets_nobody_wait(store, monkeypatch):
+    backend = type(store.backend)
+    real = backend.put
+
+    def put(self, key, data, **options):
+        if b"computing" not in data:
+            raise BackendError("the disk is full")
+        return real(self, key, data, **options)
+
+    monkeypatch.setattr(backend, "put", put)
+    function, calls = counting(store)
+    function(1)
+    assert list(store.iterate_keys()) == []
+    function(1)
+    assert len(calls) == 2
+
+
 def test_a_failing_store_does_not_hide_the_functions_error():
     backend = Failing("delete")
 

@@ -331,6 +331,7 @@ def _local():
         pd.Timestamp("2024-01-01"),
         pd.DataFrame({"a": [[1], [2]]}),
         pd.DataFrame({"a": [1, "x"]}),
+        pd.DataFrame({"a": pd.cut([1, 2, 3], 2)}),
         pd.DataFrame({"a": pd.Series([float("nan"), "x"], dtype=object)}),
         pd.DataFrame({"a": [1]}, index=pd.Index([(1, 2)], tupleize_cols=False)),
         pl.LazyFrame({"a": [1]}),

@@ -433,3 +433,8 @@ def test_a_bomb_costs_little_memory(name, tmp_path):
     growth = int(done.stdout)
     print(f"{name}: {growth / 2**20:.1f} MiB for a gibibyte out of {store.info('bomb').size:,} bytes")
     assert growth < 64 << 20
+
+
+@pytest.mark.parametrize("key", ["gz", "a.b/gz", "a.gz/b", "a.gz/.d/x"])
+def test_a_name_without_the_end_of_a_format_is_plain(key):
+    assert find_format("infer", key) is None

@@ -301,3 +301,12 @@ def test_a_target_that_takes_nothing_ends_the_crawl(tmp_path):
     assert report.limits == ("target",)
     assert 10 <= len(report.failures) < 100
     assert "no room" in report.failures[0].reason
+
+
+@pytest.mark.parametrize("count", [199, 200, 201, 400, 401, 1001])
+def test_no_document_is_lost_between_pages(tmp_path, count):
+    source, target = get_store(f"memory://{tmp_path}/many"), get_store(f"memory://{tmp_path}/held")
+    source.put_many((f"{number:04d}", number) for number in range(count))
+    assert counts(crawl(source, target)) == (count, count, 0, 0, 0)
+    assert list(target.iterate_keys()) == list(source.iterate_keys())
+    assert counts(crawl(source, target)) == (count, 0, count, 0, 0)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from datetime import UTC, datetime
 
 import fsspec
@@ -764,3 +765,169 @@ def test_native_threads_of_other_libraries_may_end(tmp_path):
         """,
         str(tmp_path),
     )
+
+
+NAMES_LIKE_PATTERNS = ["z*", "q?", "[x]", "deep/z*"]
+
+
+@pytest.fixture
+def patterns():
+    store = get_store(f"memory://{uuid.uuid4().hex}", serialization_mode="text")
+    for key in (*NAMES_LIKE_PATTERNS, "zz", "qx", "x", "deep/zz", "other/y", "f"):
+        store.put(key, key)
+    return store
+
+
+@pytest.mark.parametrize("name", NAMES_LIKE_PATTERNS)
+def test_a_key_that_looks_like_a_pattern_is_that_key_alone(patterns, name, tmp_path):
+    fs = patterns.fs
+    before = set(patterns.iterate_keys())
+    assert fs.cat(name) == name.encode()
+    assert fs.cat([name]) == {name: name.encode()}
+    fs.get(name, str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == name
+    fs.get(name, str(tmp_path))
+    assert (tmp_path / name.rpartition("/")[2]).read_text() == name
+    fs.copy(name, "copy")
+    fs.copy(name, "other")
+    assert fs.cat_file("copy") == fs.cat_file(f"other/{name.rpartition('/')[2]}") == name.encode()
+    fs.mv(name, "moved")
+    assert set(patterns.iterate_keys()) == before - {name} | {"copy", "moved", f"other/{name.rpartition('/')[2]}"}
+    fs.mv("moved", name)
+    fs.rm(name)
+    assert before - set(patterns.iterate_keys()) == {name}
+
+
+@pytest.mark.parametrize("name", ["d*", "d*/"])
+def test_a_folder_that_looks_like_a_pattern_is_deleted_alone(patterns, name):
+    patterns.put("d*/a", "1")
+    patterns.fs.rm(name, recursive=True)
+    assert patterns.exists("deep/zz")
+    assert not patterns.exists("d*/a")
+
+
+def test_a_pattern_that_is_no_key_is_one(patterns):
+    patterns.fs.rm(["f*", "deep/z?"])
+    assert not list(patterns.iterate_keys("deep"))
+    assert not patterns.exists("f")
+    with pytest.raises(FileNotFoundError):
+        patterns.fs.rm("nothing*")
+    assert patterns.fs.expand_path(["x", "nothing*"]) == ["x"]
+
+
+def test_a_name_at_the_top_goes_into_a_folder(patterns, tmp_path):
+    fs = patterns.fs
+    fs.copy("f", "other")
+    fs.copy("f", "new/")
+    fs.get("f", f"{tmp_path}/new/")
+    assert fs.cat_file("other/f") == fs.cat_file("new/f") == (tmp_path / "new/f").read_bytes() == b"f"
+    fs.copy("deep", "other", recursive=True)
+    assert fs.cat_file("other/deep/zz") == b"deep/zz"
+    fs.get("deep", str(tmp_path), recursive=True)
+    assert (tmp_path / "deep/zz").read_bytes() == b"deep/zz"
+    fs.mv("f", "other/")
+    assert not fs.exists("f")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "recursive"),
+    [("a/x", "a/", False), ("a/x", "a", False), (["a/x"], "a", False), ("a/b", "a", True), ("a/", "a", True)],
+)
+def test_what_is_moved_to_where_it_is_stays(source, target, recursive):
+    store = get_store(f"memory://{uuid.uuid4().hex}")
+    store.put("a/x", 1)
+    store.put("a/b/y", 2)
+    store.fs.mv(source, target, recursive=recursive)
+    assert dict(store.get_many(["a/x", "a/b/y"])) == {"a/x": 1, "a/b/y": 2}
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(["a/x", "b/x"], "t"), (["a/x", "b/x"], ["b/x", "q"]), (["a/x", "b/x"], ["q", "q"])]
+)
+def test_two_values_are_not_moved_to_one_name(source, target):
+    store = get_store(f"memory://{uuid.uuid4().hex}")
+    store.put("a/x", 1)
+    store.put("b/x", 2)
+    with pytest.raises(InvalidOption, match="nothing was moved"):
+        store.fs.mv(source, target)
+    assert sorted(store.iterate_keys()) == ["a/x", "b/x"]
+
+
+def test_a_folder_is_moved_if_that_is_said():
+    store = get_store(f"memory://{uuid.uuid4().hex}")
+    store.put("a/x", 1)
+    with pytest.raises(IsAFolder, match="recursive=True"):
+        store.fs.mv("a", "b")
+    with pytest.raises(DoesNotExist):
+        store.fs.mv(["a/x", "nothing"], "b")
+    with pytest.raises(InvalidKey):
+        store.fs.mv(["a/x"], ["../x"])
+    assert list(store.iterate_keys()) == ["a/x"]
+    store.fs.mv("a", "b", recursive=True)
+    assert list(store.iterate_keys()) == ["b/x"]
+
+
+@pytest.mark.parametrize(("source", "target"), [("a/x", "b"), ("a", "b"), ("a/*", "b")])
+def test_a_value_that_is_replaced_while_it_is_moved_is_kept(source, target, monkeypatch):
+    store = get_store(f"fsspec+memory://{uuid.uuid4().hex}")
+    assert Feature.MOVE not in store.features
+    store.put("a/x", "old")
+    backend = type(store.backend)
+    copy = backend.copy
+
+    def replaced(self, source, target):
+        copy(self, source, target)
+        store.put("a/x", "new")
+
+    monkeypatch.setattr(backend, "copy", replaced)
+    with pytest.raises(VersionMismatch, match="both values are kept"):
+        store.fs.mv(source, target, recursive=source == "a")
+    assert store.get("a/x") == "new"
+
+
+@pytest.mark.parametrize("mode", [None, 5, b"rb"])
+def test_a_mode_is_text(mode):
+    with pytest.raises(InvalidOption, match="mode"):
+        get_store("memory://modes").fs.open("a", mode)
+
+
+def test_a_compression_is_inferred_from_capitals():
+    fs = get_store(f"memory://{uuid.uuid4().hex}").fs
+    fs.pipe_file("A.GZ", gzip.compress(b"a"))
+    with fs.open("A.GZ", compression="infer") as file:
+        assert file.read() == b"a"
+
+
+def test_what_could_not_be_opened_is_not_published_by_its_transaction():
+    fs = get_store(f"memory://{uuid.uuid4().hex}").fs
+    fs.pipe_file("a", b"old")
+    with fs.transaction, pytest.raises(LookupError):
+        fs.open("a", "w", encoding="no-such-encoding")
+    assert fs.cat_file("a") == b"old"
+
+
+def test_what_becomes_of_errors_is_said_in_known_words():
+    fs = get_store(f"memory://{uuid.uuid4().hex}").fs
+    with pytest.raises(InvalidOption, match="on_error"):
+        fs.cat(["nothing"], on_error="ignore")
+
+
+def test_a_write_that_was_interrupted_is_not_published_without_its_part(monkeypatch):
+    store = get_store(f"memory://{uuid.uuid4().hex}")
+    store.put("a", "old")
+    file = store.fs.open("a", "wb")
+    writer = type(file._file._writer)
+    write = writer.write
+
+    def interrupted(self, data):
+        raise KeyboardInterrupt
+
+    file.write(b"first")
+    monkeypatch.setattr(writer, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.flush()
+    monkeypatch.setattr(writer, "write", write)
+    file.write(b"second")
+    with pytest.raises(KeyboardInterrupt):
+        file.close()
+    assert store.get("a") == "old"

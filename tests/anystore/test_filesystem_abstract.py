@@ -6,7 +6,7 @@ import pytest
 from fsspec.tests import abstract
 
 from tests.filesystem_stores import opened
-from tests.object_servers import moto
+from tests.object_servers import moto, seaweedfs
 from tests.redis_servers import redis_server
 
 __all__ = ["redis_server"]
@@ -18,8 +18,14 @@ def moto_server():
         yield server
 
 
+@pytest.fixture(scope="module")
+def seaweedfs_server():
+    with seaweedfs() as server:
+        yield server
+
+
 class Fixtures(abstract.AbstractFixtures):
-    @pytest.fixture(params=["memory", "folder", "sqlite", "redis", "moto"])
+    @pytest.fixture(params=["memory", "folder", "sqlite", "redis", "moto", "seaweedfs"])
     def fs(self, request, tmp_path):
         with opened(request.param, request.getfixturevalue, tmp_path) as store:
             yield store.fs

@@ -1,12 +1,13 @@
 """One file, and standard input and output, as backends; what users see of them is in test_single_values."""
 
+import os
 import pickle
 
 import pytest
 
 from anystore import Feature
 from anystore.backends.lone import FileBackend, StandardBackend
-from anystore.errors import DoesNotExist, Unsupported, VersionMismatch
+from anystore.errors import BackendError, DoesNotExist, Unsupported, VersionMismatch
 from anystore.keys import parse_key
 
 KEY = parse_key("a.txt")
@@ -64,3 +65,19 @@ def test_what_a_stream_cannot_do(capsysbinary):
         with pytest.raises(Unsupported):
             write()
     assert list(backend.get_many([])) == []
+
+
+def test_a_writer_belongs_to_the_process_that_opened_it(backend):
+    writer = backend.writer(KEY)
+    writer.write(b"half")
+    child = os.fork()
+    if not child:
+        try:
+            writer.commit()
+        except BackendError:
+            os._exit(3)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    writer.write(b" and the rest")
+    writer.commit()
+    assert backend.get(KEY) == b"half and the rest"

@@ -360,3 +360,52 @@ os._exit(0)
                 check=False,
             )
         assert b"BrokenPipeError" in done.stderr
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///{}/a b.db", "sqlite:////{}/a b.db", "zip:///{}/a%20b.zip"])
+def test_a_key_with_folders_behind_the_file_of_a_store(tmp_path, uri):
+    root = uri.format(str(tmp_path).removeprefix("/") if "////" in uri or "zip" in uri else tmp_path)
+    get_store(root).put("2024/may/x.txt", "hello")
+    assert read_uri(f"{root}/2024/may/x.txt") == "hello"
+    write_uri(f"{root}/2024/june/y.txt", "there")
+    assert get_store(root).get("2024/june/y.txt") == "there"
+    with pytest.raises(InvalidUri, match="names a store"):
+        read_uri(root)
+    with pytest.raises(InvalidOption, match="names a folder"):
+        read_uri(f"{root}/2024/")
+
+
+def test_a_uri_of_nothing_is_answered_with_an_example_that_is_one():
+    with pytest.raises(InvalidUri, match="like 's3://…/name"):
+        read_uri("s3://")
+
+
+def test_a_file_that_is_not_to_be_written_is_not_replaced(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    path.chmod(0o444)
+    code = """
+import os, sys
+from anystore import open_uri, read_uri, write_uri
+from anystore.errors import AlreadyExists, BackendError
+if os.getuid() == 0:
+    os.setuid(65534)
+assert read_uri(sys.argv[1]) == "old"
+for write in (lambda: write_uri(sys.argv[1], "new"), lambda: open_uri(sys.argv[1], "w")):
+    try:
+        write()
+    except BackendError as error:
+        assert "Permission denied" in str(error), error
+    else:
+        raise SystemExit("written")
+try:
+    open_uri(sys.argv[1], "x")
+except AlreadyExists:
+    pass
+"""
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/pytest"):
+            os.chmod(folder, 0o777 if folder == tmp_path else 0o755)
+    process = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert path.read_text() == "old"

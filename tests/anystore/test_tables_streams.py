@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from anystore import Feature, get_store
+from anystore.backend import Entry, Reader
 from anystore.errors import (
     AlreadyExists,
     CodecError,
@@ -20,6 +21,7 @@ from anystore.errors import (
     Unsupported,
     VersionMismatch,
 )
+from anystore.tables import TableCodec
 from anystore.tables.grouping import GROUP_BYTES, GROUP_ROWS, group_batches
 from tests.object_servers import BUCKET, moto
 from tests.redis_servers import redis_server
@@ -392,3 +394,66 @@ def test_batches_that_share_a_dictionary_are_not_cut_to_rows():
     ):
         batch = pa.record_batch({"a": column})
         assert len(list(group_batches(batch.schema, [batch]))) == 1
+
+
+class PieceReader(Reader):
+    """A value that comes in pieces of the source's own size, as from a server that compresses it."""
+
+    seekable = False
+
+    def __init__(self, pieces):
+        self.entry = Entry("k", None, None)
+        self.pieces = pieces
+
+    def read(self, start=0, stop=None):
+        return iter(self.pieces)
+
+    def close(self):
+        pass
+
+
+def test_the_types_of_a_csv_stream_do_not_depend_on_its_pieces():
+    lines = [b"code,plain\n", b"1,1\n", b"2", b",2\n00", b"7,3\n"]
+    (batch,) = TableCodec("csv").iterate(PieceReader(lines))
+    assert batch.to_pydict() == {"code": ["1", "2", "007"], "plain": [1, 2, 3]}
+
+
+def test_a_long_csv_stream_is_whole():
+    lines = [b"code,plain\n", *(b"007,%d\n" % number for number in range(300_000))]
+    found = pa.Table.from_batches(TableCodec("csv").iterate(PieceReader(lines)))
+    assert found.column("plain").to_pylist() == list(range(300_000))
+    assert set(found.column("code").to_pylist()) == {"007"}
+
+
+# A thread of Arrow's may let go of what it read when the interpreter is ending already: if that is Python's,
+# the process is aborted. So short values are copied into Arrow's memory, and read without Python.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_arrow_holds_no_bytes_of_python(mode, monkeypatch):
+    data = bytearray(TableCodec(mode).encode(next(batches(1, 10))))
+    real = TableCodec._open
+
+    def open_file(codec, file):
+        opened = real(codec, file)
+        data.append(0)  # a BufferError, while somebody looks at the bytes
+        data.pop()
+        return opened
+
+    monkeypatch.setattr(TableCodec, "_open", open_file)
+    assert TableCodec(mode).decode(data).num_rows == 10
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_arrow_asks_python_for_no_part_of_a_short_value(mode, store, monkeypatch):
+    store.put("t", next(batches(1, 10)), serialization_mode=mode)
+
+    def refuse(*_, **__):
+        raise AssertionError("a thread of Arrow's would call Python")
+
+    monkeypatch.setattr(pa, "PythonFile", refuse)
+    wanted = {"serialization_mode": mode, "columns": ["value"], "filters": [("turn", "=", 0)]}
+    assert store.get("t", serialization_mode=mode).num_rows == 10
+    assert store.get("t", **wanted).num_rows == 10
+    assert sum(batch.num_rows for batch in store.stream("t", serialization_mode=mode)) == 10
+    assert sum(batch.num_rows for batch in store.stream("t", **wanted)) == 10

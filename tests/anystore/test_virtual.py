@@ -13,7 +13,7 @@ import pytest
 
 from anystore import get_store
 from anystore.backends.wrap import ReadonlyBackend
-from anystore.errors import BackendError, DoesNotExist, InvalidKey, InvalidOption
+from anystore.errors import BackendError, DoesNotExist, InvalidKey, InvalidOption, InvalidUri
 from anystore.store import Store
 from anystore.virtual import local_path, open_virtual
 from tests.faults import Fault
@@ -262,3 +262,16 @@ def test_no_handler_of_a_signal_is_changed(store):
     before = [signal.getsignal(number) for number in signal.valid_signals()]
     with store.local_path("a.txt"):
         assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    for wrong in (5, b"memory://x"):
+        with pytest.raises(InvalidUri), local_path("a", wrong):
+            pass
+
+
+def test_a_cache_in_the_home_of_nobody(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store.put("a", "1")
+    with local_path("a", store, cache_dir="~no-such-user/cache") as path:
+        assert path.is_relative_to(tmp_path / "~no-such-user")  # as the shell has it

@@ -122,7 +122,15 @@ def test_a_header_that_looks_like_a_status_breaks_nothing():
 
 @pytest.mark.parametrize(
     "location",
-    ["http://host:99999/", "http://[bad/", "file:///etc/passwd", "http:///x", "https://[::1]:x/", "gopher://x/", "\xff"],
+    [
+        "http://host:99999/",
+        "http://[bad/",
+        "file:///etc/passwd",
+        "http:///x",
+        "https://[::1]:x/",
+        "gopher://x/",
+        "\xff",
+    ],
 )
 def test_a_redirect_to_nowhere_is_a_failure(nginx_server, faulty_server, location):
     faulty_server.always(Fault(status=302, headers={"Location": location}), path="/a")

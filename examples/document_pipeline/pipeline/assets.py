@@ -35,9 +35,7 @@ _WORKERS = 8
 def document_index(context: dg.AssetExecutionContext, files: AnystoreResource) -> pa.Table:
     """A row for each document: key, size, type, time of change, checksum, title or first line."""
     store = files.store
-    present = [
-        document for document in crawled_documents(store.under(DOCUMENTS_FOLDER)) if document.status == "ok"
-    ]
+    present = [document for document in crawled_documents(store.under(DOCUMENTS_FOLDER)) if document.status == "ok"]
     titles, parsed = read_titles(store, present)
     rows = [
         {
