@@ -147,7 +147,7 @@ def test_a_second_run_fetches_and_parses_nothing(listing, store_uri):
     assert second["document_index"]["parsed"] == 0
     assert rows(store_uri) == before
     fetched = [request.path for request in listing.requests() if request.method == "GET" and request.path[-1] != "/"]
-    assert fetched == []
+    assert fetched == ["/robots.txt"]
 
 
 def test_what_changed_is_fetched_and_what_is_new_appears(listing, store_uri):
@@ -387,7 +387,7 @@ def test_the_command_fails_when_the_run_does(tmp_path):
     done = demo(tmp_path, URL="http://127.0.0.1:1/")
     assert done.returncode == 1
     assert "documents: Failure: " in done.stdout
-    assert "GET http://127.0.0.1:1/ failed" in done.stdout
+    assert "GET http://127.0.0.1:1/robots.txt failed" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
