@@ -177,8 +177,16 @@ class AsyncStore:
 
         Args:
             items: As for :meth:`anystore.Store.put_many`; iterated in a worker thread.
+
+        Raises:
+            InvalidOption: If ``items`` cannot be iterated there, as an async iterator cannot.
         """
         pairs = items.items() if isinstance(items, Mapping) else items
+        if not isinstance(pairs, Iterable):
+            raise InvalidOption(
+                f"a mapping, or pairs of key and value, are wanted, not {type(pairs).__name__}; "
+                "put what comes from an async iterator one by one, or collect it: [pair async for pair in pairs]"
+            )
         await self._threads.write_each(self._store.put_many, pairs)
 
     def _iterate(self, begin: Callable[[], Any]) -> AsyncGenerator[Any, None]:

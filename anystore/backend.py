@@ -173,11 +173,13 @@ class Backend(ABC):
             the values end with it.
         batches: Whether ``get_many`` and ``put_many`` take many values in one step; where they do
             not, who has threads of its own goes value by value.
+        at_once: How many calls are served at the same time, while others wait; None where all are.
     """
 
     uri: str = ""
     shareable: bool = True
     batches: bool = False
+    at_once: int | None = None
 
     @property
     def features(self) -> Feature:
@@ -379,6 +381,30 @@ class Backend(ABC):
             return False
         self.copy(source, target)
         return True
+
+    def digest_algorithm(self, size: int | None) -> str | None:
+        """Name what a version may be made of the content by: an algorithm of ``hashlib``, or None.
+
+        Args:
+            size: Length of the value that is to be written or read, or None if it is not known.
+
+        Returns:
+            The algorithm whose digests :meth:`digest_of` may give for such a value.
+        """
+        return None
+
+    def digest_of(self, entry: Entry, *, doubted: bool = False) -> str | None:
+        """Give the digest of a value that its entry's version is, so that bytes can be compared with it.
+
+        Args:
+            entry: What this backend said of the value.
+            doubted: Whether the bytes have another digest: then the service is asked whether its version is a digest
+                of this value at all, where it can tell.
+
+        Returns:
+            The digest in hexadecimal, or None where the version is no digest.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Close what was opened; the backend opens it again when it is used again."""

@@ -1,5 +1,6 @@
 """Text for a terminal or a pipe: tables, times, warnings, and nothing that a terminal would obey."""
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,20 @@ import orjson
 from anystore.errors import ForeignNameWarning, InvalidOption
 from anystore.legible import UNKNOWN, escaped
 from anystore.uris import MASK, is_secret_name, parse_uri
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Let a request to end, such as a supervisor's, do what Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def standard_input() -> BinaryIO:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
-from anystore.console import complain, print_table, size_text, standard_output, time_text
+from anystore.console import complain, print_table, size_text, standard_output, terminating, time_text
 from anystore.extras import load
 from anystore.legible import UNKNOWN, escaped, readable_size
 
@@ -55,23 +55,24 @@ def crawl_command(
     if context.obj is not None:
         raise typer.BadParameter("crawl takes both of its stores as arguments", param_hint="--store")
     logging.getLogger("anystore.crawling").addHandler(logging.NullHandler())  # the report says it all
-    report = load("anystore.crawling").crawl(
-        source,
-        target,
-        journal=journal,
-        glob=glob,
-        exclude=exclude or (),
-        max_depth=max_depth,
-        max_entries=max_entries,
-        max_bytes=max_bytes,
-        allow_hosts=allow_hosts or (),
-        robots=robots,
-        concurrency=concurrency,
-        follow=follow,
-        verify=verify,
-        prune=prune,
-        progress=True,
-    )
+    with terminating():
+        report = load("anystore.crawling").crawl(
+            source,
+            target,
+            journal=journal,
+            glob=glob,
+            exclude=exclude or (),
+            max_depth=max_depth,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            allow_hosts=allow_hosts or (),
+            robots=robots,
+            concurrency=concurrency,
+            follow=follow,
+            verify=verify,
+            prune=prune,
+            progress=True,
+        )
     if as_json:
         print(orjson.dumps(report.to_dict()).decode())
     else:
@@ -110,6 +111,9 @@ def documents_command(
 def _print_report(report: Any) -> None:
     for failure in report.failures:
         complain(f"{failure.key!r}: {failure.reason}" if failure.key else failure.reason)
+    if report.failed > len(report.failures):
+        more = report.failed - len(report.failures)
+        complain(f"{more:,} more failures; 'anystore documents --status error' lists the documents among them")
     for limit in report.limits:
         complain(f"the crawl was ended by {limit}")
     if report.complete and not report.listed:
@@ -119,7 +123,7 @@ def _print_report(report: Any) -> None:
         ("fetched", f"{report.fetched:,} documents, {readable_size(report.bytes)}"),
         ("unchanged", f"{report.unchanged:,}"),
         ("gone", f"{report.gone:,}" + (f", {report.pruned:,} values deleted" if report.pruned else "")),
-        ("failed", f"{len(report.failures):,}"),
+        ("failed", f"{report.failed:,}"),
     ]
     rows += [("skipped", f"{report.skipped:,}")] if report.skipped else []
     rows += [("healed", f"{report.healed:,}")] if report.healed else []

@@ -13,6 +13,7 @@ _DISTRIBUTION = "anystore-dagster"
 
 _EXTRA_OF_LIBRARY = {
     "dagster": "dagster",
+    "dagster_pipes": "pipes",
     "lxml": "http",
     "lz4": "compression",
     "obstore": "s3",

@@ -162,9 +162,15 @@ def _bar(share: float) -> str:
 
 def _cells(row: Sequence[object], sides: Sequence[str]) -> str:
     return "".join(
-        f'<td style="{side};overflow-wrap:anywhere">{html_text(_cell_text(cell))}</td>'
+        f'<td style="{side};{_wrapping(cell, side)}">{html_text(_cell_text(cell))}</td>'
         for cell, side in zip(row, sides, strict=True)
     )
+
+
+def _wrapping(cell: object, side: str) -> str:
+    """Keep sizes and times on one line, beside keys that take many."""
+    is_short = isinstance(cell, datetime) or side.endswith("right")
+    return "white-space:nowrap" if is_short else "overflow-wrap:anywhere"
 
 
 def _cell_text(cell: object) -> str:

@@ -1,7 +1,6 @@
 """``anystore mirror``: arguments in, a report out."""
 
 import logging
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal, TextIO
 import orjson
 import typer
 
-from anystore.console import complain, print_table
+from anystore.console import complain, print_table, terminating
 from anystore.extras import load
 from anystore.legible import escaped, readable_size
 
@@ -64,7 +63,7 @@ def mirror_command(
         raise typer.BadParameter("mirror takes both of its stores as arguments", param_hint="--store")
     tells = verbose or dry_run
     code = 0
-    with _terminating(), _told_changes(sys.stderr if as_json else sys.stdout, wanted=tells):
+    with terminating(), _told_changes(sys.stderr if as_json else sys.stdout, wanted=tells):
         try:
             report: Any = load("anystore.mirroring").mirror(
                 source,
@@ -99,6 +98,9 @@ def _print_report(report: Any, *, as_json: bool) -> None:
         return
     for failure in report.failures:
         complain(f"{failure.key!r}: {failure.reason}" if failure.key else failure.reason)
+    more = report.failed - sum(bool(failure.key) for failure in report.failures)
+    if more > 0:
+        complain(f"{more:,} more values failed; --verbose prints each as it fails")
     if report.complete and not report.copied + report.skipped:
         complain(f"warning: there is no value to mirror in {report.source}")
     would = "would be " if report.dry_run else ""
@@ -111,20 +113,6 @@ def _print_report(report: Any, *, as_json: bool) -> None:
             ("seconds", f"{report.seconds:.1f}"),
         ]
     )
-
-
-@contextmanager
-def _terminating() -> Iterator[None]:
-    """Let a request to end, such as a supervisor's, do what Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -24,6 +24,7 @@ _MOST_IN_FOLDER = 10
 _MOST_SKIPPED = 20
 _MOST_OPEN = 12  # entries of a tree that is shown open
 _DEEPEST = 8
+_SCROLLED = "max-height:36em;overflow:auto"  # two hundred keys would push the next cell pages away
 _LAST = "\U0010ffff"  # no key below a folder comes after it, but for keys that begin with it
 
 
@@ -59,7 +60,9 @@ def store_html(backend: Backend) -> str:
     is_complete = len(entries) + len(skipped) < _MOST_ENTRIES
     ending = look.ending(is_complete=is_complete)
     shown = tree.html(is_open=len(entries) <= _MOST_OPEN, is_counted=is_complete and look.has_ended)
-    return html_box(html_title(backend.uri, note=features), f'<div style="max-width:46em">{shown}</div>', ending)
+    return html_box(
+        html_title(backend.uri, note=features), f'<div style="max-width:46em;{_SCROLLED}">{shown}</div>', ending
+    )
 
 
 def entries_html(backend: Backend, selection: Selection) -> str:
@@ -78,7 +81,7 @@ def entries_html(backend: Backend, selection: Selection) -> str:
     rows = [(entry.key, readable_size(entry.size), entry.modified) for entry in entries]
     return html_box(
         html_title(backend.uri, note=selection.folder),
-        html_table(columns, rows) if rows else "",
+        f'<div style="{_SCROLLED}">{html_table(columns, rows)}</div>' if rows else "",
         look.ending(is_complete=len(entries) < _MOST_ENTRIES),
     )
 

@@ -38,7 +38,9 @@ Ttl = float | timedelta
 BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 
 _BATCH = 1000
-_LONGEST_TTL = 1000 * 365 * 86_400  # calendars end in the year 9999
+LONGEST_TTL = 1000 * 365 * 86_400
+"""Seconds that a value may live at most: calendars end in the year 9999."""
+
 _RAW = RawCodec()
 _NEVER_FAIL = ("auto", "raw")  # codecs that can read any bytes
 
@@ -734,9 +736,11 @@ class Store:
 
         Args:
             items: A mapping, or pairs of key and value, which are taken one after the other.
+
+        Raises:
+            InvalidOption: If ``items`` is neither; pairs before the one that is none are stored.
         """
-        pairs = items.items() if isinstance(items, Mapping) else items
-        encoded = ((parsed := parse_key(key), self._encode_any(parsed, value)) for key, value in pairs)
+        encoded = ((parsed := parse_key(key), self._encode_any(parsed, value)) for key, value in _pairs(items))
         self._backend.put_many(encoded, ttl=self._ttl)
 
     def delete_many(self, keys: Iterable[str]) -> None:
@@ -921,8 +925,20 @@ class Store:
             raise CodecError(f"cannot read {key!r} in {self.uri}: {error}") from error
 
 
+def _pairs(items: Any) -> Iterator[tuple[str, Any]]:
+    """Refuse what holds no pairs: a text of two letters would be a key and a value, too."""
+    if not isinstance(items, Iterable):
+        raise InvalidOption(f"a mapping, or pairs of key and value, are wanted, not {type(items).__name__}")
+    for pair in items.items() if isinstance(items, Mapping) else items:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004
+            raise InvalidOption(f"pairs of key and value are wanted, not {pair!r:.80}")
+        yield pair[0], pair[1]
+
+
 def _several(keys: Iterable[str]) -> Iterable[str]:
     """Refuse one key in the place of many: its letters are keys, too."""
+    if not isinstance(keys, Iterable):
+        raise InvalidOption(f"an iterable of keys is wanted, not {type(keys).__name__}")
     if isinstance(keys, str):
         raise InvalidOption(f"{keys!r} is one key, and many are wanted; pass [{keys!r}]")
     return keys
@@ -933,7 +949,7 @@ def _seconds(ttl: Ttl | None) -> float | None:
     if ttl is None:
         return None
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    if type(seconds) not in (int, float) or not 0 < seconds <= _LONGEST_TTL:
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
         raise InvalidOption(
             f"a ttl is a timedelta or a number of seconds above 0, up to a thousand years, not {ttl!r}; "
             "to delete a value use delete()"

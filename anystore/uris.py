@@ -20,7 +20,7 @@ MASK = "***"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{2}")
 _SECRET_NAME = re.compile(
     r"pass(?:word|wd|phrase)?$|pwd$|secret|token|signature|^sig$|credential|api_?key|access_?key|account_?key"
-    r"|private_?key|^key$|^auth(?:orization)?$|connection_?string|sas",
+    r"|cookie|private_?key|^key$|^auth(?:orization)?$|connection_?string|sas",
     re.IGNORECASE,
 )
 

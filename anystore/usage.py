@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from unicodedata import combining, east_asian_width
 
 from anystore.backend import Entry
 from anystore.errors import InvalidOption
@@ -69,11 +70,13 @@ class Usage:
         """Draw bars of text."""
         most = max((row.bytes for row in self.rows), default=0)
         shown = [(_shortened(_name(row)), row) for row in self.rows[:_SHOWN_ROWS]]
-        width = max((len(name) for name, _ in shown), default=0)
+        width = max((_columns(name) for name, _ in shown), default=0)
         lines = [f"{escaped(self.uri)} {escaped(self.prefix)}".rstrip() + f": {self._summary()}"]
         for name, row in shown:
             bar = _text_bar(row.bytes / most if most else 0)
-            lines.append(f"{name:<{width}}  {bar}  {readable_size(row.bytes):>8}  {_counts(row)}")
+            lines.append(
+                f"{name}{' ' * (width - _columns(name))}  {bar}  {readable_size(row.bytes):>8}  {_counts(row)}"
+            )
         if self._hidden:
             lines.append(self._hidden)
         return "\n".join(lines)
@@ -157,6 +160,11 @@ def _plural(number: int, noun: str) -> str:
 def _shortened(name: str) -> str:
     shown = escaped(name)
     return shown if len(shown) <= _LONGEST_NAME else "…" + shown[1 - _LONGEST_NAME :]
+
+
+def _columns(text: str) -> int:
+    """Count the columns that text takes on a terminal: two for a wide letter or an emoji, none for an accent."""
+    return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in text)
 
 
 def _text_bar(share: float) -> str:

@@ -22,6 +22,7 @@ _BATCH_SECONDS = 0.01
 _LEAVE_SECONDS = 1.0  # that who leaves a loop early waits for the batch that is being read
 
 _LOCK = Lock()
+os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _THREADS: "WeakKeyDictionary[Backend, WorkerThreads]" = WeakKeyDictionary()
 
 
@@ -152,7 +153,7 @@ class WorkerThreads:
 
     def _submit(self, function: Callable[[], T]) -> "Future[T]":
         context = copy_context()
-        return self._pool.submit(context.run, function)
+        return self._pool.submit(context.run, _call, function)
 
 
 class _Given(Generic[T]):
@@ -223,6 +224,14 @@ class _Source(Generic[T]):
             close: Callable[[], None] | None = getattr(self._iterator, "close", None)
             if close is not None:
                 close()
+
+
+def _call(function: Callable[[], T]) -> T:
+    """Call a function; this error would leave who waits for it in an event loop waiting for ever."""
+    try:
+        return function()
+    except StopIteration as error:
+        raise RuntimeError("a function that the store called raised StopIteration") from error
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: "asyncio.Future[None]") -> None:

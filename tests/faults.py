@@ -31,6 +31,9 @@ class Fault:
     truncate: int | None = None  # end the connection in good order after so many bytes of body
     cut: int | None = None  # reset the connection after so many bytes of body
     stall: int | None = None  # after so many bytes of body send nothing more, and keep the connection open
+    flip: int | None = None  # spoil the byte at this place of the body
+    drip: float | None = None  # send the body byte by byte, with so many seconds between
+    pause: float = 0.0  # seconds between the head and the body
 
     @property
     def limit(self) -> int | None:
@@ -167,9 +170,16 @@ class _FaultyAnswer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _body(self, parts: Iterable[bytes], fault: Fault, *, chunked: bool) -> None:
-        left = fault.limit
-        for part in parts if self.command != "HEAD" else []:
+        left, position = fault.limit, 0
+        self.server.closing.wait(fault.pause)
+        for part in _spread(parts, fault) if self.command != "HEAD" else []:
             sent = part if left is None else part[:left]
+            if fault.flip is not None and position <= fault.flip < position + len(sent):
+                place = fault.flip - position
+                sent = sent[:place] + bytes([sent[place] ^ 1]) + sent[place + 1 :]
+            position += len(part)
+            if fault.drip is not None and (self.server.closing.wait(fault.drip) or self._has_left()):
+                break
             self.wfile.write(b"%x\r\n%b\r\n" % (len(sent), sent) if chunked and sent else sent)
             if left is not None:
                 left -= len(sent)
@@ -185,13 +195,25 @@ class _FaultyAnswer(BaseHTTPRequestHandler):
             self._reset()
 
     def _hold(self) -> None:
-        # Readable means here that the client has gone: it has nothing more to say.
-        while not self.server.closing.is_set() and not select.select([self.connection], [], [], POLL)[0]:
+        while not self.server.closing.is_set() and not self._has_left(POLL):
             pass
+
+    def _has_left(self, patience: float = 0.0) -> bool:
+        # Readable means here that the client has gone: it has nothing more to say.
+        return bool(select.select([self.connection], [], [], patience)[0])
 
     def _reset(self) -> None:
         self.close_connection = True
         self.server.resets.add(self.connection.fileno())
+
+
+def _spread(parts: Iterable[bytes], fault: Fault) -> Iterator[bytes]:
+    """Give the parts, byte by byte if they are to drip."""
+    for part in parts:
+        if fault.drip is None:
+            yield part
+        else:
+            yield from (part[place : place + 1] for place in range(len(part)))
 
 
 @contextlib.contextmanager

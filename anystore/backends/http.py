@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from anystore.backend import Backend, Entry, Feature, Reader, check_options
@@ -9,10 +10,12 @@ from anystore.errors import BackendError, DoesNotExist, ForeignNameWarning, Inva
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 from anystore.web.client import Client, Response
+from anystore.web.digests import Checksums, expected_digests
 from anystore.web.headers import parse_http_date, strong_etag
-from anystore.web.urls import join_url, masked_url, wire_url
+from anystore.web.urls import join_url, masked_url, undecoded_url, wire_url
 from anystore.web.walk import MAX_DEPTH, ListedFile, Problem, walk
 
+_OK = 200
 _PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
 _NO_HEAD = frozenset({400, 403, 405, 500, 501})  # 403: a URL that was signed for GET alone
@@ -123,7 +126,7 @@ class HttpBackend(Backend):
 
     def get(self, key: Key) -> bytes:
         answer = self.fetch(key)
-        return b"".join(self.pieces(key, answer))
+        return b"".join(self.checked(key, answer))
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         if stop is not None and stop <= start:
@@ -231,16 +234,18 @@ class HttpBackend(Backend):
         Raises:
             DoesNotExist: If there is none, or the key names a folder.
         """
-        try:
+
+        def ask(url: str) -> Response:
             return self.client.request(
-                method,
-                join_url(self.url, key),
-                headers=headers,
-                start=start,
-                stop=stop,
-                allow=allow,
-                into_folder=False,
+                method, url, headers=headers, start=start, stop=stop, allow=allow, into_folder=False
             )
+
+        other = undecoded_url(self.url, key)
+        try:
+            if other is not None:
+                with suppress(DoesNotExist):
+                    return ask(join_url(self.url, key))
+            return ask(other or join_url(self.url, key))
         except DoesNotExist as error:
             raise self.missing(key) from error
 
@@ -252,6 +257,22 @@ class HttpBackend(Backend):
             raise self.changed(key) from error
         finally:
             answer.close()
+
+    def checked(self, key: Key, answer: Response) -> Iterator[bytes]:
+        """Pull a whole body, and compare it with the checksums that its headers tell, if they do.
+
+        Raises:
+            BackendError: If it has another one.
+        """
+        expected = expected_digests(answer.headers) if answer.status == _OK else {}
+        if not expected:
+            yield from self.pieces(key, answer)
+            return
+        sums = Checksums(expected)
+        for piece in self.pieces(key, answer):
+            sums.update(piece)
+            yield piece
+        sums.check(self.locate(key))
 
 
 class _HttpReader(Reader):
@@ -269,6 +290,8 @@ class _HttpReader(Reader):
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         first, self._first = self._first, None
         if first is not None and (start == 0 or not self.seekable):
+            if start == 0 and stop is None:
+                return self._backend.checked(self._key, first)
             return _part(self._backend.pieces(self._key, first), start, stop)
         if first is not None:
             first.close()

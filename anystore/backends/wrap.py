@@ -25,6 +25,7 @@ class ReadonlyBackend(Backend):
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.uri = inner.uri
+        self.at_once = inner.at_once
 
     def __repr__(self) -> str:
         """Show the class and the URI."""
@@ -72,6 +73,12 @@ class ReadonlyBackend(Backend):
 
     def extent(self) -> tuple[Hashable, str]:
         return self._inner.extent()
+
+    def digest_algorithm(self, size: int | None) -> str | None:
+        return self._inner.digest_algorithm(size)
+
+    def digest_of(self, entry: Entry, *, doubted: bool = False) -> str | None:
+        return self._inner.digest_of(entry, doubted=doubted)
 
     def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         self._deny(f"write {key!r}")
@@ -152,6 +159,7 @@ class PrefixBackend(Backend):
         self._inner = inner
         self._prefix = parse_prefix(prefix)
         self.uri = _uri_below(inner.uri, self._prefix)
+        self.at_once = inner.at_once
 
     def __repr__(self) -> str:
         """Show the class and the URI."""
@@ -254,6 +262,12 @@ class PrefixBackend(Backend):
     def extent(self) -> tuple[Hashable, str]:
         medium, folder = self._inner.extent()
         return medium, folder + self._prefix
+
+    def digest_algorithm(self, size: int | None) -> str | None:
+        return self._inner.digest_algorithm(size)
+
+    def digest_of(self, entry: Entry, *, doubted: bool = False) -> str | None:
+        return self._inner.digest_of(_renamed(entry, self._prefix + entry.key), doubted=doubted)
 
     def close(self) -> None:
         self._inner.close()

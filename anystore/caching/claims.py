@@ -148,18 +148,21 @@ class _Keeper:
 
     @classmethod
     def keep(cls, claim: Claim) -> None:
+        cls.claims.add(
+            claim
+        )  # before it is asked whether the thread runs, which looks again after it has said that not
+        if cls.running and claim.due >= cls.wakes:
+            return
         with cls.changed:
-            cls.claims.add(claim)
-            if cls.running and claim.due < cls.wakes:
+            if cls.running:
                 cls.changed.notify()
-            if not cls.running:
+            else:
                 cls.running = True
                 threading.Thread(target=cls.run, name="anystore-caching-claims", daemon=True).start()
 
     @classmethod
     def forget(cls, claim: Claim) -> None:
-        with cls.changed:
-            cls.claims.discard(claim)
+        cls.claims.discard(claim)
 
     @classmethod
     def run(cls) -> None:
@@ -169,11 +172,14 @@ class _Keeper:
                     cls.sleep(_IDLE)  # the next miss often follows soon
                 if not cls.claims:
                     cls.running = False
-                    return
+                    if not cls.claims:
+                        return
+                    cls.running = True
                 now = time.monotonic()
-                due = [claim for claim in cls.claims if claim.due <= now]
+                claims = tuple(cls.claims)  # one step, while others change it
+                due = [claim for claim in claims if claim.due <= now]
                 if not due:
-                    cls.sleep(min(claim.due for claim in cls.claims) - now)
+                    cls.sleep(min((claim.due for claim in claims), default=now) - now)
             for claim in due:
                 claim.renew()
 

@@ -13,12 +13,13 @@ from anystore.caching.functions import Binding, CachedCoroutine, CachedFunction,
 from anystore.caching.naming import FunctionName
 from anystore.codec_choice import Mode, choose_codec
 from anystore.errors import InvalidOption
-from anystore.store import Store, Ttl
+from anystore.store import LONGEST_TTL, Store, Ttl
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _WAIT = 300.0
+_LONGEST_WAIT = 365 * 86_400.0  # for ever; what clocks of the system take is less than a thousand years
 
 
 class Decorator(Protocol):
@@ -124,7 +125,7 @@ def anycache(
     if serialization_mode is not None or model is not None:
         codec = choose_codec("auto" if serialization_mode is None else serialization_mode, model)
     rules = Rules(store=store, uri=uri, ttl=_seconds("ttl", ttl), codec=codec, on_error=on_error, clock=clock)
-    longest = 0.0 if wait == 0 else _seconds("wait", wait) or _WAIT
+    longest = 0.0 if wait == 0 else min(_seconds("wait", wait) or _WAIT, _LONGEST_WAIT)
 
     def decorate(function: Any) -> Any:
         plain, binding = _parse_function(function)
@@ -180,6 +181,8 @@ def _seconds(option: str, given: Ttl | None) -> float | None:
     if given is None:
         return None
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if type(seconds) not in (int, float) or not 0 < seconds < float("inf"):
-        raise InvalidOption(f"{option} has to be a timedelta or a number of seconds above 0, not {given!r}")
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
+        raise InvalidOption(
+            f"{option} has to be a timedelta or a number of seconds above 0, up to a thousand years, not {given!r}"
+        )
     return float(seconds)

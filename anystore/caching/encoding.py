@@ -72,7 +72,10 @@ def _is_plain(value: Any, seen: set[int], nesting: int) -> bool:
         if not all(type(name) is str and (name.isascii() or name.encode()) for name in value):
             return False
         value = value.values()
-    return all(_is_plain(item, seen, nesting - 1) for item in value)
+    for item in value:  # no generator, which takes longer, and this is done for each result  # noqa: SIM110
+        if not _is_plain(item, seen, nesting - 1):
+            return False
+    return True
 
 
 class ValueEncoder:

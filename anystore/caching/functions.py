@@ -239,13 +239,25 @@ class CachedCoroutine(_Wrapper[P, R]):
             backend = entries.open_backend()
             return backend, entries.read(backend, key)
 
-        backend, value = await asyncio.to_thread(look)
+        backend, value = await _in_thread(look)
         if value is Answer.DOWN:
             return await plan.function(*args, **kwargs)
         if value is Answer.MISS:
             return await _answer_later(plan, backend, key, lambda: plan.function(*args, **kwargs))
         entries.counters.hits.add()
         return value
+
+
+async def _in_thread(function: Callable[..., S], *args: Any, **kwargs: Any) -> S:
+    """Call what asks the store in a thread."""
+    return await asyncio.to_thread(_call, function, args, kwargs)
+
+
+def _call(function: Callable[..., S], args: tuple[Any, ...], kwargs: dict[str, Any]) -> S:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:  # an event loop does not take it from a thread: its caller would wait for ever
+        raise RuntimeError("a function that anycache called raised StopIteration") from error
 
 
 async def _answer_later(plan: Plan, backend: Backend, key: Key, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -256,11 +268,11 @@ async def _answer_later(plan: Plan, backend: Backend, key: Key, call: Callable[[
         return await call()
     if isinstance(part, bytes):
         entries.counters.hits.add()
-        return await asyncio.to_thread(entries.unseal, part)
+        return await _in_thread(entries.unseal, part)
     attempt = Attempt(entries, backend, key)
     with part:
         try:
-            while plan.wait and (pause := await asyncio.to_thread(attempt.step)) is not None:
+            while plan.wait and (pause := await _in_thread(attempt.step)) is not None:
                 if time.monotonic() >= deadline:
                     break
                 await asyncio.sleep(pause)
@@ -269,13 +281,13 @@ async def _answer_later(plan: Plan, backend: Backend, key: Key, call: Callable[[
                 entries.counters.hits.add()
                 return attempt.value
             value = await call()
-            sealed = await asyncio.to_thread(attempt.keep, value, part)
+            sealed = await _in_thread(attempt.keep, value, part)
         finally:
             if attempt.end():  # in a thread that goes on if this task is cancelled once more
-                await asyncio.shield(asyncio.to_thread(attempt.release))
+                await asyncio.shield(_in_thread(attempt.release))
         part.finish(sealed)
         if entries.returns_what_is_stored:
-            return await asyncio.to_thread(entries.unseal, sealed)
+            return await _in_thread(entries.unseal, sealed)
         return value
 
 
@@ -369,7 +381,7 @@ class AsyncCache(Generic[P]):
         Raises:
             BackendError: If the store fails.
         """
-        await asyncio.to_thread(self._inner.invalidate, *args, **kwargs)
+        await _in_thread(self._inner.invalidate, *args, **kwargs)
 
     async def clear(self) -> None:
         """Delete every entry of the function, of all its versions and objects.
@@ -378,7 +390,7 @@ class AsyncCache(Generic[P]):
             BackendError: If the store fails.
             Unsupported: If the store cannot list.
         """
-        await asyncio.to_thread(self._inner.clear)
+        await _in_thread(self._inner.clear)
 
     def stats(self) -> CacheStats:
         """Say what happened to the calls in this process so far."""

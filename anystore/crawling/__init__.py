@@ -5,11 +5,11 @@ document costs one conditional request or none, and one that vanished is marked 
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Literal, get_args
 
-from anystore.crawling.index import Index
+from anystore.crawling.index import Index, room_for_index
 from anystore.crawling.journal import Journal, Run
 from anystore.crawling.records import Document, Status, document_of
 from anystore.crawling.report import CrawlReport, Failure
@@ -91,10 +91,9 @@ def crawl(
     memory = store if journal is None else _open(journal)
     for written in (store, memory):
         written.backend.require_write(private_key("crawl"))
-    selection = Selection(None, None, glob)
-    excluded = [match_glob(one) for one in ([exclude] if isinstance(exclude, str) else exclude)]
+    covers = _covers(glob, [exclude] if isinstance(exclude, str) else exclude)
     log = Journal(memory.backend)
-    with Tracker(f"crawling {listing.uri}", progress) as tracker, Index() as index:
+    with room_for_index(), Tracker(f"crawling {listing.uri}", progress) as tracker, Index() as index:
         log.hold()
         try:
             log.load(index)
@@ -103,13 +102,14 @@ def crawl(
                 store,
                 journal=log,
                 index=index,
-                covers=lambda key: selection.covers(key) and not any(one(key) for one in excluded),
+                covers=covers,
                 limits=Limits(max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes),
                 verify=verify,
                 prune=prune,
                 tracker=tracker,
             )
             try:
+                run.begin()
                 run.learn_stored("")
                 if type(listing.backend).__module__ == "anystore.backends.http":
                     walk = load("anystore.crawling.web").WebCrawl(
@@ -134,7 +134,7 @@ def crawl(
         _log.warning(
             "the crawl of %s is incomplete, %s of its documents and folders failed: %s",
             report.source,
-            len(report.failures),
+            f"{report.failed:,}",
             first,
         )
     return report
@@ -170,7 +170,7 @@ def documents(
 
 
 def _documents(log: Journal, store: Store, status: Status | None, since: int | datetime | None) -> Iterator[Document]:
-    with Index() as index:
+    with room_for_index(), Index() as index:
         log.load(index)
         seen = {run.source: run.started for run in log.runs if run.complete}
         for record in index.records():
@@ -190,13 +190,21 @@ def runs(target: Store | str, *, journal: Store | str | None = None) -> list[Run
         The runs, the oldest first.
     """
     log = Journal(_open(target if journal is None else journal).backend)
-    with Index() as index:
+    with room_for_index(), Index() as index:
         log.load(index)
     return log.runs
 
 
 def _open(store: Store | str) -> Store:
     return store if isinstance(store, Store) else get_store(store)
+
+
+def _covers(glob: str | None, exclude: Collection[str]) -> Callable[[str], bool]:
+    """Make the function that tells whether a document is wanted."""
+    selection, excluded = Selection(None, None, glob), [match_glob(one) for one in exclude]
+    if not excluded:
+        return selection.covers
+    return lambda key: selection.covers(key) and not any(one(key) for one in excluded)
 
 
 def _check(verify: str, **counts: int | None) -> None:

@@ -5,10 +5,12 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from anystore.crawling.records import RECORD, Record
+from anystore.crawling.records import Record, read_record
+from anystore.errors import BackendError
 
 _CACHE_KIB = 16_000
 _SCHEMA = """
@@ -23,6 +25,7 @@ ON CONFLICT (key) DO UPDATE SET status = excluded.status, sha256 = excluded.sha2
 seen = max(seen, excluded.seen)
 """
 _MOST_NAMES = 500  # SQLite takes a limited number of variables
+_MOST_WAITING = 200  # rows to write; one statement for each would take as long again
 
 
 class Index:
@@ -35,6 +38,7 @@ class Index:
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KIB};"
             f"PRAGMA locking_mode = EXCLUSIVE; {_SCHEMA} BEGIN;"
         )
+        self._waiting: list[tuple[str, str, str | None, bytes, int]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +52,7 @@ class Index:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __len__(self) -> int:
+        self._write()
         return int(self._connection.execute("SELECT count(*) FROM documents").fetchone()[0])
 
     # -- what the journal says -------------------------------------------------
@@ -59,21 +64,32 @@ class Index:
 
     def put(self, records: Iterable[tuple[Record, bytes]]) -> None:
         """Take records that this crawl has made."""
-        rows = ((one.key, one.status, one.sha256, line, 1) for one, line in records)
-        self._connection.executemany(_PUT, rows)
+        self._waiting += [(one.key, one.status, one.sha256, line, 1) for one, line in records]
+        if len(self._waiting) >= _MOST_WAITING:
+            self._write()
 
-    def find(self, keys: Sequence[str]) -> dict[str, Record]:
-        """Give the records of some keys."""
-        found: dict[str, Record] = {}
+    def _write(self) -> None:
+        """Write what waits; whatever reads does this first."""
+        if self._waiting:
+            self._connection.executemany(_PUT, self._waiting)
+            self._waiting.clear()
+
+    def find(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the records of some keys, as lines of the journal."""
+        self._write()
+        found: dict[str, bytes] = {}
         for names in _portions(keys):
             marks = ",".join("?" * len(names))
             query = f"SELECT key, line FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks alone
-            found.update((key, RECORD.validate_json(line)) for key, line in self._connection.execute(query, names))
+            found.update(self._connection.execute(query, names))
         return found
 
-    def mark_seen(self, keys: Iterable[str]) -> None:
+    def mark_seen(self, keys: Sequence[str]) -> None:
         """Note that the listing has some keys."""
-        self._connection.executemany("UPDATE documents SET seen = 1 WHERE key = ?", ((key,) for key in keys))
+        self._write()
+        for names in _portions(keys):
+            marks = ",".join("?" * len(names))
+            self._connection.execute(f"UPDATE documents SET seen = 1 WHERE key IN ({marks})", names)  # noqa: S608 - as above
 
     def unseen(self) -> Iterator[Record]:
         """Give the documents that the listing does not have."""
@@ -86,6 +102,7 @@ class Index:
 
     def root(self) -> str:
         """Compute one checksum over the keys and checksums of all documents that are there."""
+        self._write()
         digest = hashlib.sha256()
         query = "SELECT key, sha256 FROM documents WHERE status IN ('ok', 'error') AND sha256 NOT NULL ORDER BY key"
         for key, checksum in self._connection.execute(query):
@@ -95,9 +112,13 @@ class Index:
     def _pages(self, query: str) -> Iterator[Record]:
         """Read page by page, so that records may be changed meanwhile."""
         last = ""
-        while rows := self._connection.execute(query, (last,)).fetchall():
+        while rows := self._page(query, last):
             for last, line in rows:  # noqa: B007 - where the next page begins
-                yield RECORD.validate_json(line)
+                yield read_record(line)
+
+    def _page(self, query: str, last: str) -> list[tuple[str, bytes]]:
+        self._write()
+        return self._connection.execute(query, (last,)).fetchall()
 
     # -- what the target holds -------------------------------------------------
 
@@ -113,6 +134,22 @@ class Index:
             query = f"SELECT key, size FROM stored WHERE key IN ({marks})"  # noqa: S608 - question marks alone
             found.update(self._connection.execute(query, names))
         return found
+
+
+@contextmanager
+def room_for_index() -> Iterator[None]:
+    """Turn what goes wrong with the temporary file, in a block, into an error of ours.
+
+    Raises:
+        BackendError: If it cannot be written.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BackendError(
+            f"the temporary index of a crawl cannot be written ({type(error).__name__}: {error}); make room in the "
+            "folder for temporary files, or set TMPDIR to another one"
+        ) from error
 
 
 def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:

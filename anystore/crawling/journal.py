@@ -1,7 +1,7 @@
 """The memory of crawls: segments of lines below ``.anystore/`` of a store.
 
-A small value names the segments; it is replaced after a segment is whole, so that a killed
-crawl leaves no half of one. A line is written after its document is committed.
+A small value, the head, names the segments; it names the next one before that is begun, so that what
+a killed crawl leaves is read. A line is written after its document is committed.
 """
 
 import time
@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anystore.backend import Backend, Feature
 from anystore.crawling.index import Index
-from anystore.crawling.records import RECORD, Record
+from anystore.crawling.records import Record, read_record, write_record
 from anystore.errors import BackendError, DoesNotExist
 from anystore.extras import load
 from anystore.keys import Key, private_key
@@ -27,9 +27,12 @@ _HEAD = private_key("crawl/journal.json")
 _LEASE = "crawl"
 _LEASE_SECONDS = 6.0
 _APPEND_SECONDS = 1.0
+_APPEND_LINES = 4000
 _SEGMENT_SECONDS = 5.0
 _SEGMENT_LINES = 500
+_LONG_LINES = 10_000  # a folder of files writes a value anew to append to it, which must not become dearer and dearer
 _SMALL = 1000  # lines that are not worth compacting
+_MOST_SEGMENTS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +71,21 @@ _RUN_START = b'{"type":"run"'
 
 
 class _Head(BaseModel):
-    """Names the segments, in their order, and those that are waiting to be deleted."""
+    """Names the segments, in their order.
+
+    Attributes:
+        format: The form of all this.
+        segments: Those that are there.
+        next: The one that comes next, and may be there.
+        garbage: Those that are to be deleted, and may be gone.
+        unfinished: When runs began that have not ended, by their sources; the first of several.
+    """
 
     format: Literal[1] = 1
     segments: list[str] = []
+    next: str | None = None
     garbage: list[str] = []
-    lines: int = 0
+    unfinished: dict[str, datetime] = {}
 
 
 class Journal:
@@ -89,7 +101,8 @@ class Journal:
         self._clock = clock
         self._appends = Feature.APPEND in backend.features
         self._head = _Head()
-        self._segment: str | None = None
+        self._lines = 0
+        self._last_lines = 0  # of the last segment
         self._pending: list[bytes] = []
         self._written_at = clock()
         self._lease: Any = None
@@ -142,17 +155,24 @@ class Journal:
             return
         except ValidationError as error:
             raise self._broken(str(_HEAD), error) from error
+        latest = self._head.next
+        if latest is not None and self._backend.exists(_segment_key(latest)):
+            self._head.segments.append(latest)
+            self._head.next = None
         for name in self._head.segments:
             index.load(self._read(name))
 
     def _read(self, name: str) -> Iterator[tuple[Record, bytes]]:
+        self._last_lines = 0
         try:
             for line in iterate_lines(self._backend.read(_segment_key(name))):
+                self._lines += 1
+                self._last_lines += 1
                 if line.startswith(_RUN_START):
                     self.runs.append(_RUN.validate_json(line))
                     self.last_run = max(self.last_run, self.runs[-1].number)
                 else:
-                    record = RECORD.validate_json(line)
+                    record = read_record(line)
                     self.last_run = max(self.last_run, record.run)
                     yield record, line
         except (DoesNotExist, ValidationError) as error:
@@ -162,10 +182,36 @@ class Journal:
         what = "is missing" if isinstance(error, DoesNotExist) else "cannot be read"
         return BackendError(
             f"the journal of crawls in {self.uri} is broken: {name!r} {what}; delete {str(_HEAD)!r} there to begin "
-            "a new one: documents that are stored are compared with the source, and kept"
+            "a new one: then each document is fetched once more"
         )
 
     # -- writing -------------------------------------------------------------------
+
+    def begin(self, source: str, started: datetime) -> datetime | None:
+        """Note that a run begins, before it stores anything.
+
+        Args:
+            source: URI of its listing, with secrets masked.
+            started: The time.
+
+        Returns:
+            When a run of the same source began that never ended: what the target got since may be missing here.
+        """
+        before = self._head.unfinished.get(source)
+        self._head.unfinished[source] = started if before is None else min(before, started)
+        self._announce()
+        return before
+
+    def _announce(self) -> None:
+        """Name the segment that comes next; where lines can be appended, the last one will do."""
+        if self._head.next is None and not self._takes_more:
+            self._head.next = self._new_name()
+        self._save_head()
+
+    @property
+    def _takes_more(self) -> bool:
+        """Whether lines can be appended to the last segment."""
+        return self._appends and bool(self._head.segments) and self._last_lines < _LONG_LINES
 
     def add(self, lines: list[bytes]) -> None:
         """Add lines, which are written soon.
@@ -175,9 +221,8 @@ class Journal:
         """
         self._pending += lines
         age = self._clock() - self._written_at
-        if age >= (_APPEND_SECONDS if self._appends else _SEGMENT_SECONDS) or (
-            len(self._pending) >= _SEGMENT_LINES and not self._appends
-        ):
+        longest, most = (_APPEND_SECONDS, _APPEND_LINES) if self._appends else (_SEGMENT_SECONDS, _SEGMENT_LINES)
+        if age >= longest or len(self._pending) >= most:
             self.flush()
 
     def flush(self) -> None:
@@ -190,18 +235,23 @@ class Journal:
                 f"this crawl has lost the journal in {self.uri}: it stood still for too long, and another one may have "
                 "taken over; crawl again"
             )
+        if self._head.next is None and not self._takes_more:
+            self._announce()
         lines, self._pending = self._pending, []
         data = b"".join(line + b"\n" for line in lines)
-        name = self._segment or self._new_name()
+        name = self._head.next or self._head.segments[-1]
         if self._appends:
             self._backend.append(_segment_key(name), data)
         else:
             self._backend.put(_segment_key(name), data)
-        self._head.lines += len(lines)
-        if self._segment is None:
+        self._lines += len(lines)
+        self._last_lines += len(lines)
+        if self._head.next is not None:
             self._head.segments.append(name)
-            self._save_head()
-        self._segment = name if self._appends else None
+            self._head.next = None
+            self._last_lines = len(lines)
+            if not self._appends:
+                self._announce()
 
     def end(self, run: Run, index: Index) -> None:
         """Write a run's own line, and compact the journal where more than half of it is of no use.
@@ -212,18 +262,26 @@ class Journal:
         """
         self.runs.append(run)
         self._pending.append(_RUN.dump_json(run))
+        self._head.unfinished.pop(run.source, None)
         self.flush()
-        if self._head.lines > 2 * (len(index) + len(self.runs)) + _SMALL:
+        if self._lines > 2 * (len(index) + len(self.runs)) + _SMALL or len(self._head.segments) > _MOST_SEGMENTS:
             self._compact(index)
+        elif self._appends:
+            self._save_head()
 
     def _compact(self, index: Index) -> None:
         name = self._new_name()
+        # until the head names it otherwise, it is garbage: of a crawl that was killed meanwhile nothing is left behind
+        self._head.garbage.append(name)
+        self._backend.put(_HEAD, self._head.model_dump_json().encode())
         with self._backend.writer(_segment_key(name)) as writer:
             for run in self.runs:
                 writer.write(_RUN.dump_json(run) + b"\n")
             for record in index.records():
-                writer.write(RECORD.dump_json(record) + b"\n")
-        self._head = _Head(segments=[name], garbage=self._head.segments, lines=len(index) + len(self.runs))
+                writer.write(write_record(record) + b"\n")
+        old = [*self._head.segments, *filter(None, [self._head.next])]
+        self._head = _Head(segments=[name], garbage=old, unfinished=self._head.unfinished)
+        self._lines = len(index) + len(self.runs)
         self._save_head()
 
     def _save_head(self) -> None:

@@ -11,13 +11,16 @@ from datetime import datetime, timedelta
 from mimetypes import guess_type
 
 from anystore.backend import Backend
-from anystore.crawling.run import Outcome, Task, What
+from anystore.backends.wrap import unwrap
+from anystore.crawling.run import Outcome, Task, What, check_rival
+from anystore.crawling.storing import Refused, Storing, asked
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, VersionMismatch
 from anystore.keys import Key, private_key
 from anystore.web.client import Client, Response
 from anystore.web.digests import Checksums, expected_digests
-from anystore.web.fetcher import Fetched, deadline_of
-from anystore.web.headers import Headers, parse_http_date
+from anystore.web.easy import deadline_of
+from anystore.web.fetcher import Fetched
+from anystore.web.headers import Headers, parse_http_date, parse_length
 from anystore.web.urls import masked_url
 
 _TRIES = 3
@@ -30,12 +33,18 @@ _HEAD_BYTES = 1024
 _MOST_UNTOLD = 64 << 30  # bytes of a body whose length nobody tells
 _OK = 200
 _NOT_MODIFIED = 304
+_SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
 _QUARTER = timedelta(minutes=15)  # zones differ by whole quarters of an hour
+_CLOCKS_DIFFER = timedelta(minutes=1)  # of the source and the target
+_UNSURE = timedelta(seconds=1)  # a body that takes longer may have been changed on the way
+AT_ONCE_BYTES = 64 * 1024
+"""A server reads so much in one step, and to store it never leads to another request."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
-    """A document to fetch.
+    """A document to fetch; nobody changes it.
 
     Attributes:
         task: What is known of it.
@@ -50,6 +59,15 @@ class Job:
     redirected: bool = False
 
 
+@dataclass(slots=True)
+class _Good:
+    """A body to be stored, and what has come of its document when that is done."""
+
+    key: Key
+    body: bytes
+    outcome: Outcome
+
+
 class Keeper:
     """Stores documents; safe to share between threads.
 
@@ -61,20 +79,29 @@ class Keeper:
 
     def __init__(self, target: Backend, client: Client, *, most: int | None = None) -> None:
         self._target = target
+        self._batches = unwrap(target)[0].batches
         self._most_untold = _MOST_UNTOLD if most is None else most
         self._client = client
 
-    def store_all(self, batch: Sequence[tuple[Job, Fetched]]) -> tuple[float, list[tuple[Task, Outcome]]]:
+    def store_all(
+        self, batch: Sequence[tuple[Job, Fetched]], *, together: bool = False
+    ) -> tuple[float, list[tuple[Task, Outcome]]]:
         """Store bodies that have come whole.
 
         Args:
             batch: Documents and their answers.
+            together: Whether the target is asked to take all in one step also if it is none that does so.
 
         Returns:
             The seconds it took, and what came of each document.
         """
         begun = time.perf_counter()
-        outcomes = [(job.task, self._store(job.task, answer)) for job, answer in batch]
+        judged = [(job.task, self._judge(job, answer)) for job, answer in batch]
+        bodies = [(found.key, found.body) for _, found in judged if isinstance(found, _Good)]
+        stored = len(bodies) > 1 and (together or self._batches) and self._put_together(bodies)
+        outcomes = [
+            (task, self._end(found, stored=stored) if isinstance(found, _Good) else found) for task, found in judged
+        ]
         return time.perf_counter() - begun, outcomes
 
     def look_after(self, job: Job) -> Outcome:
@@ -100,42 +127,65 @@ class Keeper:
 
     # -- bodies in memory --------------------------------------------------------------
 
-    def _store(self, task: Task, answer: Fetched) -> Outcome:
-        body, headers = answer.body or b"", answer.headers
+    def _judge(self, job: Job, answer: Fetched) -> "Outcome | _Good":
+        """Look whether a body is what it should be; give what came of it, or what is to be stored."""
+        task, body, headers = job.task, answer.body or b"", answer.headers
         wrong = _is_wrong(task, headers, len(body))
         if wrong:
             return Outcome(what="error", error=BackendError(f"{masked_url(answer.url)} {wrong}"))
-        sums = Checksums(expected_digests(headers) | task.expected)
+        expected = {**expected_digests(headers), **task.expected}
+        sums = Checksums(expected)
         sums.update(body)
+        sha256 = sums.sha256
         try:
-            sums.check(masked_url(answer.url))
-        except BackendError as error:
+            if expected:
+                sums.check(masked_url(answer.url))
+            check_rival(task, sha256)
+            if answer.elapsed > _UNSURE and len(body) > AT_ONCE_BYTES and self._has_changed(job.url, headers):
+                return self._fetch(job)
+        except AnystoreError as error:
             return Outcome(what="error", error=error)
         known = task.known
-        if task.held and known is not None and known.sha256 == sums.sha256:
-            return _outcome(task, headers, "unchanged", size=sums.size, sha256=sums.sha256, elapsed=answer.elapsed)
-        suspicious = is_suspicious(task.listed.key, headers, body[:_HEAD_BYTES])
+        if task.held and known is not None and known.sha256 == sha256:
+            return _outcome(task, headers, "unchanged", size=sums.size, sha256=sha256, elapsed=answer.elapsed)
+        if not is_suspicious(task.listed.key, headers, body[:_HEAD_BYTES]):
+            outcome = _outcome(task, headers, "fetched", size=sums.size, sha256=sha256, elapsed=answer.elapsed)
+            return _Good(Key(task.listed.key), body, outcome)
         try:
-            key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
-            self._target.put(key, body)
+            return _Good(suspicious_key(task.listed.key), body, _page_instead(task, answer.url))
         except AnystoreError as error:
             return Outcome(what="error", error=error, by_target=True)
-        if suspicious:
-            return _page_instead(task, answer.url)
-        return _outcome(task, headers, "fetched", size=sums.size, sha256=sums.sha256, elapsed=answer.elapsed)
+
+    def _put_together(self, bodies: list[tuple[Key, bytes]]) -> bool:
+        try:
+            self._target.put_many(bodies)
+        except AnystoreError:  # of which of them, each one will tell; those that are stored are stored again
+            return False
+        return True
+
+    def _end(self, good: "_Good", *, stored: bool) -> Outcome:
+        try:
+            if not stored:
+                self._target.put(good.key, good.body)
+        except AnystoreError as error:
+            return Outcome(what="error", error=error, by_target=True)
+        return good.outcome
 
     # -- long bodies ---------------------------------------------------------------------
 
     def _fetch(self, job: Job, *, heals: bool = False) -> Outcome:
+        came: set[str] = set()
         for attempt in range(1, _TRIES + 1):
             try:
-                return self._fetch_once(job, heals=heals)
+                return self._fetch_once(job, came, heals=heals)
             except VersionMismatch:  # it was changed while it came
                 if attempt == _TRIES:
                     raise
+            except Refused as refused:
+                return Outcome(what="error", error=refused.error, by_target=True)
         raise AssertionError
 
-    def _fetch_once(self, job: Job, *, heals: bool) -> Outcome:
+    def _fetch_once(self, job: Job, came: set[str], *, heals: bool) -> Outcome:
         task, begun = job.task, time.monotonic()
         headers = {} if heals else conditions(task)
         allow = (304,) if headers else ()
@@ -146,24 +196,21 @@ class Keeper:
             if answer.status != _OK:
                 where = masked_url(answer.url)
                 raise BackendError(f"{where} was answered with status {answer.status}, which brings no whole value")
-            return self._store_stream(task, answer, elapsed, heals=heals)
+            return self._store_stream(job, answer, elapsed, came, heals=heals)
 
-    def _store_stream(self, task: Task, answer: Response, elapsed: timedelta, *, heals: bool) -> Outcome:
-        sums = Checksums(expected_digests(answer.headers) | task.expected)
+    def _store_stream(self, job: Job, answer: Response, elapsed: timedelta, came: set[str], *, heals: bool) -> Outcome:
+        task = job.task
+        sums = Checksums({**expected_digests(answer.headers), **task.expected})
         begun, where = time.monotonic(), masked_url(answer.url)
         pieces = answer.chunks()
         first = next(pieces, b"")
         suspicious = is_suspicious(task.listed.key, answer.headers, first[:_HEAD_BYTES])
-        try:
-            key = suspicious_key(task.listed.key) if suspicious else Key(task.listed.key)
-            writer = self._target.writer(key)
-        except AnystoreError as error:
-            return Outcome(what="error", error=error, by_target=True)
-        with writer:
+        key = asked(lambda: suspicious_key(task.listed.key)) if suspicious else Key(task.listed.key)
+        with Storing(self._target, key) as value:
             piece = first
             while piece:
                 sums.update(piece)
-                writer.write(piece)
+                value.write(piece)
                 self._check_pace(where, sums.size, seconds=time.monotonic() - begun, told=answer.total is not None)
                 piece = next(pieces, b"")
             if answer.total not in (None, sums.size):
@@ -172,10 +219,31 @@ class Keeper:
             if wrong:
                 raise BackendError(f"{where} {wrong}")
             sums.check(where)
+            if not suspicious:
+                check_rival(task, sums.sha256)
+            if time.monotonic() - begun > _UNSURE.total_seconds() and sums.sha256 not in came:
+                came.add(sums.sha256)  # a server that tells other validators each time has to bring the same twice
+                if self._has_changed(job.url, answer.headers):
+                    raise VersionMismatch(f"{where} was changed while it came, again and again; crawl again")
         if suspicious:
             return _page_instead(task, answer.url)
         what: What = "healed" if heals else "fetched"
         return _outcome(task, answer.headers, what, size=sums.size, sha256=sums.sha256, elapsed=elapsed)
+
+    def _has_changed(self, url: str, headers: Headers) -> bool:
+        """Ask whether a document is another one than came, in whole or in part, with some headers."""
+        then = (headers.get("etag"), headers.get("last-modified"), parse_length(headers.get("content-length")))
+        asks = {"If-None-Match": then[0], "If-Modified-Since": then[1]}
+        conditional = {name: text for name, text in asks.items() if text}
+        try:
+            answer = self._client.request("GET", url, headers=conditional, allow=(304,), into_folder=False)
+        except DoesNotExist:
+            return False  # what came was whole
+        with closing(answer):
+            if answer.status == _NOT_MODIFIED:
+                return False
+            now = (answer.headers.get("etag"), answer.headers.get("last-modified"), answer.total)
+            return any(None not in pair and pair[0] != pair[1] for pair in zip(then, now, strict=True))
 
     def _check_pace(self, where: str, size: int, *, seconds: float, told: bool) -> None:
         """Raise for a body that comes too slowly, is endless, or is not wanted any more."""
@@ -197,17 +265,22 @@ class Keeper:
             return False
 
     def _adopt(self, job: Job) -> Outcome | None:
-        """Take a value of the target that the journal does not know, if it was stored after its last change."""
+        """Take a value that a killed crawl has stored, if that was after its last change; it is hashed, not fetched."""
         task, begun = job.task, time.monotonic()
-        entry = self._target.stat(Key(task.listed.key))
+        try:
+            entry = self._target.stat(Key(task.listed.key))
+        except DoesNotExist:
+            return None
+        if task.adopts is None or entry.modified is None or entry.modified < task.adopts - _CLOCKS_DIFFER:
+            return None
         with closing(
             self._client.request("HEAD", job.url, allow=(400, 403, 405, 500, 501), into_folder=False)
         ) as answer:
             elapsed = timedelta(seconds=time.monotonic() - begun)
             changed = parse_http_date(answer.headers.get("last-modified"))
-            if answer.status != _OK or changed is None or entry.modified is None:
+            if answer.status != _OK or changed is None:
                 return None
-            if answer.total != entry.size or changed + timedelta(minutes=1) > entry.modified:
+            if answer.total != entry.size or changed + _CLOCKS_DIFFER > entry.modified:
                 return None
             sha256, size = self._checksum(task.listed.key)
             if size != answer.total or task.expected.get("sha256", bytes.fromhex(sha256)) != bytes.fromhex(sha256):
@@ -256,7 +329,7 @@ def _outcome(
     last_modified = headers.get("last-modified")
     changed, date = parse_http_date(last_modified), parse_http_date(headers.get("date"))
     # Servers make their validators of whole seconds: until that of the last change is over, they prove nothing.
-    proves = changed is None or date is None or changed + timedelta(seconds=1) <= date - elapsed
+    proves = changed is None or date is None or changed + _SECOND <= date - elapsed
     return Outcome(
         what=what,
         size=size,
@@ -278,7 +351,7 @@ def _is_settled(task: Task, changed: datetime | None, date: datetime | None, *, 
     shown = task.listed.time
     if shown is None or changed is None or date is None:
         return False
-    granule = timedelta(seconds=1) if task.listed.fine else timedelta(minutes=1)
+    granule = _SECOND if task.listed.fine else _MINUTE
     floor = changed if task.listed.fine else changed.replace(second=0)
     if (shown - floor) % _QUARTER:  # the listing speaks of another time
         return False
@@ -304,9 +377,11 @@ def is_suspicious(key: str, headers: Mapping[str, str], start: bytes) -> bool:
         headers: The headers of the answer.
         start: The first bytes of the body.
     """
-    expected, packing = guess_type(key)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if (expected in (None, *_PAGE_TYPES) and packing is None) or kind not in (*_PAGE_TYPES, ""):
+    if kind not in (*_PAGE_TYPES, ""):
+        return False
+    expected, packing = guess_type(key)
+    if expected in (None, *_PAGE_TYPES) and packing is None:
         return False
     if headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
         if expected in _PAGE_TYPES:  # a packed page is what was listed

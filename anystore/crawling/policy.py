@@ -21,6 +21,7 @@ class Policy:
 
     def __init__(self, url: str, *, hosts: Iterable[str] = (), robots: bool = True) -> None:
         self._own = origin_of(url)
+        self._own_start = "/".join((*url.split("/", 3)[:3], ""))  # of nearly all URLs that are asked about
         self._hosts = frozenset(host.lower() for host in hosts)
         self.obeys_robots = robots
         self._rules: dict[Origin, Robots | None] = {}
@@ -47,7 +48,7 @@ class Policy:
         """Tell whether ``robots.txt`` allows a URL."""
         if not self.obeys_robots:
             return True
-        origin = self._ruled_by(origin_of(url))
+        origin = self._own if url.startswith(self._own_start) else self._ruled_by(origin_of(url))
         if origin == self._own and origin not in self._rules:
             return True  # it is robots.txt itself that is fetched
         rules = self._rules.get(origin)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import orjson
 from pydantic import TypeAdapter
 
 from anystore.store import Store
@@ -61,6 +62,22 @@ class Record:
 
 
 RECORD = TypeAdapter(Record)
+
+
+def write_record(record: Record) -> bytes:
+    """Make a line of the journal, without its end."""
+    return orjson.dumps(record, option=orjson.OPT_UTC_Z)
+
+
+def read_record(line: bytes) -> Record:
+    """Read a line of the journal.
+
+    Raises:
+        ValidationError: If it is none.
+    """
+    # the adapter's own method takes half as long again to look at its options
+    record: Record = RECORD.validator.validate_json(line)
+    return record
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from typing import Any
 from anystore.legible import readable_size
 from anystore.markup import html_report
 
+MOST_FAILURES = 1000
+"""How many failures a report holds; all of them are in the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -37,7 +40,9 @@ class CrawlReport:
         pruned: Those of them whose values were deleted.
         skipped: Documents that were passed over: by ``robots.txt``, or since the target cannot hold their names.
         healed: Stored values that were not as they were fetched any more, and were fetched again.
-        failures: What could not be fetched or listed, and what looks wrong.
+        failed: How much could not be fetched or listed, or looks wrong.
+        failures: The same, with its reasons; of more than 1,000, the first 1,000. Each is also a line of the logger
+            ``anystore.crawling`` at level ``INFO``, and documents that failed are in the journal.
         limits: The limits that ended the crawl early, such as ``max_bytes``.
         bytes: Bytes of the fetched documents.
         seconds: How long it took.
@@ -56,6 +61,7 @@ class CrawlReport:
     pruned: int = 0
     skipped: int = 0
     healed: int = 0
+    failed: int = 0
     failures: tuple[Failure, ...] = ()
     limits: tuple[str, ...] = ()
     bytes: int = 0
@@ -65,7 +71,7 @@ class CrawlReport:
     @property
     def complete(self) -> bool:
         """Whether every document of the listing that was wanted is in the target."""
-        return not self.failures and not self.limits
+        return not self.failed and not self.limits
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
@@ -77,6 +83,7 @@ class CrawlReport:
                 "unchanged": self.unchanged,
                 "gone": self.gone,
                 "skipped": self.skipped,
+                "failed": self.failed,
                 "bytes": readable_size(self.bytes),
                 "seconds": round(self.seconds, 1),
                 "limits": ", ".join(self.limits) or "none reached",

@@ -4,17 +4,21 @@ Only one thread changes it. A document counts as unchanged when the listing prov
 source says so when it is asked; everything else is fetched.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
+
+import orjson
 
 from anystore.backend import Entry
 from anystore.crawling.index import Index
 from anystore.crawling.journal import Journal, Run
-from anystore.crawling.records import RECORD, Record, Status
-from anystore.crawling.report import CrawlReport, Failure
+from anystore.crawling.records import Record, Status, read_record, write_record
+from anystore.crawling.report import MOST_FAILURES, CrawlReport, Failure
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey, KeyConflict
 from anystore.keys import Key
 from anystore.progress import Tracker
@@ -25,6 +29,8 @@ Verify = Literal["fast", "full", "audit"]
 
 What = Literal["fetched", "unchanged", "kept", "healed", "error", "skipped", "suspicious"]
 """What was done with a document; ``kept``: its stored value was looked at, and is as it was fetched."""
+
+_log = logging.getLogger("anystore.crawling")
 
 _STORED_SLACK = 100_000  # keys of a target that are listed, beside ten for each document, before it is asked one by one
 _BATCH = 1000
@@ -46,9 +52,9 @@ class Limits:
     max_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Listed:
-    """A document, as a listing has it.
+    """A document, as a listing has it; not frozen, since that costs more than all else that is done with most of them.
 
     Attributes:
         key: Its key.
@@ -79,7 +85,9 @@ class Task:
         known: What the journal says of it, if it was this source's before.
         held: Whether the target has the value that the journal speaks of, as far as its size tells.
         proven: Whether the listing proves that it is unchanged, so that only the stored value is to be looked at.
-        adopts: Whether the target has a value of that size which the journal does not know.
+        adopts: Since when a crawl that was killed may have stored the value of that size which the target has, and the
+            journal does not know; None if there is none.
+        rival: What the journal says of a document of another source that the target has under this key.
         audits: Whether it is to be fetched even if the source says that it is unchanged.
         expected: Checksums that a file beside it tells.
     """
@@ -88,14 +96,15 @@ class Task:
     known: Record | None
     held: bool = False
     proven: bool = False
-    adopts: bool = False
+    adopts: datetime | None = None
+    rival: Record | None = None
     audits: bool = False
     expected: dict[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of a task.
+    """What came of a task; nobody changes it.
 
     Attributes:
         what: What was done.
@@ -120,6 +129,30 @@ class Outcome:
     settled: bool = False
     error: AnystoreError | None = None
     by_target: bool = False
+
+
+def folders_of(key: str) -> Iterator[str]:
+    """Give the folders that a key is in, the outermost first.
+
+    Example:
+        >>> list(folders_of("a/b/c"))
+        ['a/', 'a/b/']
+    """
+    return (key[: place + 1] for place, sign in enumerate(key) if sign == "/")
+
+
+def check_rival(task: Task, sha256: str) -> None:
+    """Refuse to put a document in the place of another one, of another source; the same bytes may stand for both.
+
+    Raises:
+        KeyConflict: If the target has other bytes under the key.
+    """
+    rival = task.rival
+    if rival is not None and rival.sha256 != sha256:
+        raise KeyConflict(
+            f"{task.listed.url} has the key of another document, {rival.url} of {rival.source}, and was left out; give "
+            "each source a target or a folder of its own, or delete the value if this one is to take its place"
+        )
 
 
 class CrawlRun:
@@ -166,8 +199,10 @@ class CrawlRun:
             ("listed", "fetched", "unchanged", "gone", "pruned", "skipped", "healed", "bytes"), 0
         )
         self._failures: list[Failure] = []
+        self._failed = 0
+        self._interrupted: datetime | None = None
         self._reached: list[str] = []
-        self._passed_over: list[str] = []
+        self._passed_over: set[str] = set()
         self._stored_all = False
         self._target_failures = 0
         self.walked = True
@@ -179,11 +214,15 @@ class CrawlRun:
 
     # -- what is to be done ------------------------------------------------------
 
+    def begin(self) -> None:
+        """Note in the journal that the crawl begins."""
+        self._interrupted = self._journal.begin(self.source, self._started)
+
     def learn_stored(self, prefix: str) -> None:
         """List what the target holds, unless it holds far more than what crawls have stored."""
         left = _STORED_SLACK + 10 * len(self._index)
         entries = self.target.backend.scan(prefix)
-        while batch := [(entry.key, entry.size) for _, entry in zip(range(_BATCH), entries, strict=False)]:
+        while batch := [(entry.key, entry.size) for entry in islice(entries, _BATCH)]:
             self._index.load_stored(batch)
             left -= len(batch)
             if left <= 0:
@@ -205,57 +244,66 @@ class CrawlRun:
                 self.fail(one.key, f"{one.url} has the same key as {wanted[one.key].url}, and was left out")
         keys = list(wanted)
         known, stored = self._index.find(keys), self._index.stored(keys)
-        self._index.mark_seen(known)
+        self._index.mark_seen(list(known))
         for key, one in wanted.items():
             if self.ended_by or self.lists_no_more:
                 return
-            record = known.get(key)
-            if record is not None and record.run == self._number:  # two names of a listing that are one key
-                if record.url != one.url:
-                    self.fail(key, f"{one.url} has the key of {record.url}, which was fetched; it was left out")
+            line = known.get(key)
+            # of most documents no more is asked than whether they are unchanged: no record is made for that
+            facts = orjson.loads(line) if line is not None else {}
+            if facts.get("run") == self._number:  # two names of a listing that are one key
+                if facts["url"] != one.url:
+                    self.fail(key, f"{one.url} has the key of {facts['url']}, which was fetched; it was left out")
                 continue
             if self.limits.max_entries is not None and self._counts["listed"] >= self.limits.max_entries:
                 self._reached.append(f"max_entries={self.limits.max_entries}")
                 self.lists_no_more, self.walked = True, False
                 return
             self._counts["listed"] += 1
-            task = self._task(one, record, self._stored_size(key, record, stored))
+            task = self._task(one, line, facts, self._stored_size(key, facts, stored))
             self._tracker.expect(size=one.size if task is not None else 0)
             if task is None:
                 self._tracker.advance()
             else:
                 yield task
 
-    def _stored_size(self, key: str, record: Record | None, stored: dict[str, int | None]) -> int | None:
-        if self._stored_all or record is None:
+    def _stored_size(self, key: str, facts: dict[str, Any], stored: dict[str, int | None]) -> int | None:
+        if self._stored_all or not facts:
             return stored.get(key)
         try:
             return self.target.backend.stat(Key(key)).size
         except DoesNotExist:
             return None
 
-    def _task(self, one: Listed, record: Record | None, size: int | None) -> Task | None:
-        ours = record if record is not None and record.source == self.source else None
-        if ours is None or ours.sha256 is None:
-            # a killed crawl may have stored it, and not said so
-            adopts = self.verify != "audit" and size is not None and size == one.size
-            return Task(listed=one, known=ours, adopts=adopts)
-        record = ours
-        held = size == record.size
+    def _task(self, one: Listed, line: bytes | None, facts: dict[str, Any], size: int | None) -> Task | None:
+        if facts.get("sha256") is None or facts["source"] != self.source:
+            return self._task_anew(one, read_record(line) if line is not None else None, size)
+        held = size == facts.get("size")
         proven = (
             held
-            and record.settled
+            and facts.get("settled", False)
             and one.shown is not None
-            and (record.url, record.listed) == (one.url, one.shown)
-            and record.status in ("ok", "gone")
+            and (facts["url"], facts.get("listed")) == (one.url, one.shown)
+            and facts["status"] in ("ok", "gone")
             and self.verify != "audit"
         )
+        if proven and self.verify == "fast" and facts["status"] == "ok":
+            self._counts["unchanged"] += 1
+            return None
+        record = read_record(line or b"")
         if proven and self.verify == "fast":
             self._counts["unchanged"] += 1
-            if record.status == "gone":
-                self._write(replace(record, status="ok", seen=self._started, run=self._number))
+            self._write(replace(record, status="ok", seen=self._started, run=self._number))
             return None
         return Task(listed=one, known=record, held=held, proven=proven, audits=self.verify == "audit")
+
+    def _task_anew(self, one: Listed, record: Record | None, size: int | None) -> Task:
+        """Make the task for a document that was not fetched from here before, as far as the journal knows."""
+        if record is not None and record.source != self.source:
+            return Task(listed=one, known=None, rival=record if record.sha256 and size is not None else None)
+        # a killed crawl may have stored it, and not said so
+        may_be = self.verify == "fast" and size is not None and one.size in (None, size)
+        return Task(listed=one, known=record, adopts=self._interrupted if may_be else None)
 
     # -- what came of it -----------------------------------------------------------
 
@@ -317,6 +365,8 @@ class CrawlRun:
             self.fail(one.key, reason)
         if outcome.by_target and outcome.error is not None:
             self._target_failed(outcome.error)
+        if task.rival is not None:  # the journal goes on speaking of the other source's document
+            return
         before = known or Record(
             key=one.key,
             source=self.source,
@@ -350,7 +400,10 @@ class CrawlRun:
 
     def fail(self, key: str, reason: str) -> None:
         """Report a document, or a part of the listing, that is missing."""
-        self._failures.append(Failure(key, reason))
+        self._failed += 1
+        _log.info("failed %s: %s", key, reason)
+        if len(self._failures) < MOST_FAILURES:
+            self._failures.append(Failure(key, reason))
 
     def lose(self, key: str, reason: str) -> None:
         """Report a part of the listing that could not be read, so that nothing counts as gone."""
@@ -360,7 +413,7 @@ class CrawlRun:
     def pass_over(self, folder: str) -> None:
         """Leave out a folder that may not be read; what was fetched from there before does not count as gone."""
         self._counts["skipped"] += 1
-        self._passed_over.append(folder)
+        self._passed_over.add(folder)
 
     def reach(self, limit: str) -> None:
         """End the crawl, since it has taken as much as it may."""
@@ -382,6 +435,7 @@ class CrawlRun:
             target=self.target.uri,
             run=self._number,
             started=self._started,
+            failed=self._failed,
             failures=tuple(sorted(self._failures, key=lambda failure: failure.key)),
             limits=tuple(self._reached),
             seconds=time.monotonic() - self._begun,
@@ -397,7 +451,7 @@ class CrawlRun:
             complete=report.complete,
             walked=self.walked and not self.ended_by,
             root=report.root,
-            counts=self._counts | {"failed": len(report.failures)},
+            counts=self._counts | {"failed": report.failed},
             limits=report.limits,
         )
         self._journal.end(run, self._index)
@@ -415,7 +469,7 @@ class CrawlRun:
             was_gone, prunes = record.status == "gone", self._prune and record.sha256 is not None
             if record.source != self.source or not self._covers(record.key) or (was_gone and not prunes):
                 continue
-            if record.key.startswith(tuple(self._passed_over)):
+            if self._passed_over and not self._passed_over.isdisjoint(folders_of(record.key)):
                 continue
             self._counts["gone"] += not was_gone
             gone = replace(record, status="gone", seen=self._started, run=self._number)
@@ -430,6 +484,6 @@ class CrawlRun:
             self._write(gone)
 
     def _write(self, *records: Record) -> None:
-        lines: Sequence[bytes] = [RECORD.dump_json(record, exclude_defaults=True) for record in records]
+        lines = [write_record(record) for record in records]
         self._index.put(zip(records, lines, strict=True))
-        self._journal.add(list(lines))
+        self._journal.add(lines)

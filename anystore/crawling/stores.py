@@ -2,13 +2,14 @@
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from anystore.backend import Backend, Entry
-from anystore.crawling.run import CrawlRun, Listed, Outcome, Task, What
+from anystore.crawling.run import CrawlRun, Listed, Outcome, Task, What, check_rival
+from anystore.crawling.storing import Refused, Storing
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, ForeignNameWarning, VersionMismatch
 from anystore.keys import Key
 from anystore.web.digests import Checksums
@@ -18,6 +19,7 @@ _PAGE = 200
 _PENDING_PER_WORKER = 4
 _TRIES = 3
 _GRANULE = timedelta(seconds=2)  # some file systems count by two seconds
+_CLOCKS_DIFFER = timedelta(minutes=10)  # of the source, the target and this machine
 
 
 class StoreCrawl:
@@ -36,6 +38,7 @@ class StoreCrawl:
         self._workers = concurrency or _WORKERS
         self._pending: dict[Future[Outcome], Task] = {}
         self._given_up = threading.Event()
+        self._latest: datetime | None = None
 
     def go(self) -> None:
         """List to the end, or to the first limit."""
@@ -87,6 +90,8 @@ class StoreCrawl:
 
     def _listed(self, entry: Entry) -> Listed:
         shown = None
+        if entry.modified is not None:
+            self._latest = entry.modified if self._latest is None else max(self._latest, entry.modified)
         if entry.version is not None:
             shown = f"version {entry.version}"
         elif entry.size is not None and entry.modified is not None:
@@ -111,19 +116,48 @@ class StoreCrawl:
                 entry = self._source.stat(Key(task.listed.key))
                 if entry.version is not None and entry.version == task.known.etag:
                     return self._outcome(task, entry, "unchanged", task.known.size, task.known.sha256)
+            if task.adopts is not None and (adopted := self._adopt(task, task.adopts)) is not None:
+                return adopted
             return self._fetch(task, what="fetched")
+        except Refused as refused:
+            return Outcome(what="error", error=refused.error, by_target=True)
         except AnystoreError as error:
             return Outcome(what="error", error=error)
 
     def _is_whole(self, task: Task) -> bool:
-        sums = Checksums({})
         try:
-            with self._target.reader(Key(task.listed.key)) as reader:
-                for piece in reader.read():
-                    sums.update(piece)
+            sums = self._sums(task, {})
         except (DoesNotExist, VersionMismatch):
             return False
         return task.known is not None and sums.sha256 == task.known.sha256
+
+    def _sums(self, task: Task, expected: Mapping[str, bytes]) -> Checksums:
+        sums = Checksums(expected)
+        with self._target.reader(Key(task.listed.key)) as reader:
+            for piece in reader.read():
+                sums.update(piece)
+        return sums
+
+    def _adopt(self, task: Task, since: datetime) -> Outcome | None:
+        """Take a value that a killed crawl has stored since some time: it is hashed, and not fetched again.
+
+        The source has to tell the same digest, or else a time of its last change that was long over by then.
+        """
+        key, began = Key(task.listed.key), datetime.now(UTC)
+        entry = self._source.stat(key)
+        try:
+            there = self._target.stat(key)
+        except DoesNotExist:
+            return None
+        if there.modified is None or there.modified < since - _CLOCKS_DIFFER or there.size != entry.size:
+            return None
+        expected = self._expected(entry)
+        if not expected and (entry.modified is None or entry.modified + _CLOCKS_DIFFER > there.modified):
+            return None
+        sums = self._sums(task, expected)
+        if sums.size != entry.size or not sums.fits:
+            return None
+        return self._outcome(task, entry, "unchanged", sums.size, sums.sha256, began=began)
 
     def _fetch(self, task: Task, *, what: What) -> Outcome:
         for attempt in range(1, _TRIES + 1):
@@ -135,23 +169,31 @@ class StoreCrawl:
         raise AssertionError
 
     def _fetch_once(self, task: Task, what: What) -> Outcome:
-        key, sums = Key(task.listed.key), Checksums(task.expected)
-        began = datetime.now(UTC)
+        key, began = Key(task.listed.key), datetime.now(UTC)
         with self._source.reader(key) as reader:
-            try:
-                writer = self._target.writer(key)
-            except AnystoreError as error:
-                return Outcome(what="error", error=error, by_target=True)
-            with writer:
+            sums = Checksums(self._expected(reader.entry))
+            with Storing(self._target, key) as value:
                 for piece in reader.read():
                     sums.update(piece)
-                    writer.write(piece)
+                    value.write(piece)
                     if self._given_up.is_set():
                         raise BackendError(f"{task.listed.url} was given up, since the crawl has ended")
                 if reader.entry.size not in (None, sums.size):
                     raise BackendError(f"{task.listed.url} has {reader.entry.size:,} bytes, and {sums.size:,} came")
+                self._check_digest(task, reader.entry, sums)
+                check_rival(task, sums.sha256)
             same = what == "fetched" and task.held and task.known is not None and task.known.sha256 == sums.sha256
             return self._outcome(task, reader.entry, "unchanged" if same else what, sums.size, sums.sha256, began=began)
+
+    def _expected(self, entry: Entry) -> dict[str, bytes]:
+        """Give the digest that the source tells of a value."""
+        algorithm, digest = self._source.digest_algorithm(entry.size), self._source.digest_of(entry)
+        return {algorithm: bytes.fromhex(digest)} if algorithm and digest else {}
+
+    def _check_digest(self, task: Task, entry: Entry, sums: Checksums) -> None:
+        """Refuse bytes that are not those of which the source tells a digest."""
+        if not sums.fits and self._source.digest_of(entry, doubted=True) is not None:
+            raise VersionMismatch(f"{task.listed.url} came with another digest than its service tells; crawl again")
 
     def _outcome(
         self,
@@ -167,7 +209,7 @@ class StoreCrawl:
         same = listed is not None and listed.version == entry.version
         if listed is not None and listed.version is None:  # a listing may tell less than the value's own entry
             same = (listed.size, listed.modified) == (entry.size, entry.modified)
-        over = began is not None and entry.modified is not None and entry.modified + _GRANULE <= began
+        over = began is not None and entry.modified is not None and self._is_over(entry.modified, began)
         return Outcome(
             what=what,
             size=size,
@@ -177,3 +219,11 @@ class StoreCrawl:
             mimetype=entry.mimetype,
             settled=same and (listed is not None and (listed.version is not None or over)),
         )
+
+    def _is_over(self, modified: datetime, began: datetime) -> bool:
+        """Tell whether a later change must have another time.
+
+        By the source's clock, if it has listed a later change before; else by this machine's, which may be wrong.
+        """
+        latest = self._latest
+        return (latest is not None and modified + _GRANULE <= latest) or modified + _GRANULE + _CLOCKS_DIFFER <= began

@@ -16,7 +16,8 @@ from anystore.backends.http import HttpBackend
 from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
 from anystore.crawling.pages import MAX_PAGE_BYTES, is_loop, leads_into_folder, listed_of, page_of, signature
 from anystore.crawling.policy import Policy, robots_url
-from anystore.crawling.run import CrawlRun, Listed, Outcome, Task
+from anystore.crawling.run import CrawlRun, Listed, Outcome
+from anystore.crawling.storers import Storers
 from anystore.errors import AnystoreError, BackendError
 from anystore.keys import PRIVATE_FOLDER, is_key
 from anystore.web.addresses import AddressGuard, is_proxied
@@ -24,21 +25,16 @@ from anystore.web.client import LONGEST_WAIT, REDIRECTS, own_name
 from anystore.web.digests import SUMS_NAMES, parse_sums
 from anystore.web.fetcher import Fetch, Fetched, Fetcher
 from anystore.web.headers import Headers
-from anystore.web.listing import ListedEntry, Listing, parse_listing
+from anystore.web.listing import ListedEntry, Listing, is_cut_off, parse_listing
 from anystore.web.robots import parse_robots
-from anystore.web.urls import decoded_path, masked_url, origin_of
+from anystore.web.urls import decoded_path, keeps_secrets, masked_url, origin_of
 from anystore.web.watching import NotFollowed, Watch
 
 _SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it is stored
 _MAX_ROBOTS_BYTES = 512 * 1024
 _MAX_SUMS_BYTES = 8 << 20
-_MOST_WAITING = 4000  # documents that wait to be fetched, before the walk waits for them
-_MOST_STORING_BYTES = 16 << 20
-_MOST_STORING = 32
-_STORING_THREADS = 8
+_MOST_WAITING = 1000  # documents that wait to be fetched, before the walk waits for them
 _LONG_THREADS = 4
-_BATCH_SECONDS = 0.02
-_BATCH_MOST = 64
 _TRIES = 3
 _IDENTITY = {"Accept-Encoding": "identity"}
 _ACCEPT = {"Accept": "application/json, text/html;q=0.9, application/xml;q=0.8, */*;q=0.1"} | _IDENTITY
@@ -50,6 +46,7 @@ _WEBDAV_BODY = (
 _TOO_MANY = 429
 _MAY_BE_WEBDAV = (200, 400, 403, 404, 405, 501)
 _NOT_MODIFIED = frozenset({304})
+_NOTHING_ELSE: frozenset[int] = frozenset()
 _INDEX = "index.html"
 _PER_HOST = 8
 _PER_HOST_LOOPBACK = 32
@@ -121,35 +118,32 @@ class WebCrawl:
         self._portions: deque[Iterator[list[Job]]] = deque()
         self._pages: deque[_Page] = deque()
         self._batch: list[tuple[Job, Fetched]] = []
-        self._storing: dict[Future[tuple[float, list[tuple[Task, Outcome]]]], int] = {}
-        self._put_seconds = _BATCH_SECONDS
         self._long: dict[Future[Outcome], tuple[Job, float]] = {}
         self._long_waiting: deque[Job] = deque()
         self._fetcher = Fetcher(self._client, most=self._most, follows=self._policy.follows)
         self._keeper = Keeper(run.target.backend, self._client, most=run.limits.max_bytes)
+        self._storers = Storers(self._keeper, done=run.done, wake=self._fetcher.wake)
 
     def go(self) -> None:
         """Walk to the end of the listing, or to the first limit."""
-        with (
-            ThreadPoolExecutor(_STORING_THREADS, thread_name_prefix="anystore-crawl-store") as storers,
-            ThreadPoolExecutor(_LONG_THREADS, thread_name_prefix="anystore-crawl-long") as pool,
-        ):
-            self._storers, self._pool = storers, pool
+        with self._storers, ThreadPoolExecutor(_LONG_THREADS, thread_name_prefix="anystore-crawl-long") as pool:
+            self._pool = pool
             try:
                 self._begin()
                 while self._is_busy():
                     self._more_pages()
                     self._start_long()
-                    runs = bool(self._fetcher.pending or self._storing or self._long)
-                    starts = not self._is_full() and not self._run.ended_by
+                    runs = bool(self._fetcher.pending or self._storers.busy or self._long)
+                    starts = not self._storers.full and not self._run.ended_by
                     for answer in self._fetcher.step(_PAUSE if runs else 0.0, starts=starts):
                         self._take(answer)
-                    self._store_batch()
+                    batch, self._batch = self._batch, []
+                    self._storers.store(batch)
+                    self._storers.reap()
                     self._reap()
             except BaseException:
                 self._watch.end()
-                for storing in self._storing:
-                    storing.cancel()
+                self._storers.cancel()
                 for long in self._long:
                     long.cancel()
                 raise
@@ -182,7 +176,8 @@ class WebCrawl:
 
     def _ask_robots(self, url: str) -> None:
         tag = _RobotsFile(origin_of(url))
-        self._fetcher.add(Fetch(url=robots_url(url), tag=tag, limit=_MAX_ROBOTS_BYTES), urgent=True)
+        trusted = keeps_secrets(self._url, url)
+        self._fetcher.add(Fetch(url=robots_url(url), tag=tag, limit=_MAX_ROBOTS_BYTES, trusted=trusted), urgent=True)
 
     # -- the loop ----------------------------------------------------------------------
 
@@ -194,13 +189,9 @@ class WebCrawl:
 
     def _is_busy(self) -> bool:
         if self._run.ended_by:
-            return bool(self._storing or self._long or self._batch)
+            return bool(self._storers.busy or self._long or self._batch)
         waits = self._pages or self._portions or self._long_waiting
-        return bool(self._fetcher.pending or waits or self._storing or self._long or self._batch)
-
-    def _is_full(self) -> bool:
-        """Tell whether more has come than the target has taken."""
-        return sum(self._storing.values()) >= _MOST_STORING_BYTES or len(self._storing) >= _MOST_STORING
+        return bool(self._fetcher.pending or waits or self._storers.busy or self._long or self._batch)
 
     def _more_pages(self) -> None:
         if self._run.lists_no_more:
@@ -295,8 +286,10 @@ class WebCrawl:
         if not page.is_seed and decoded_path(answer.url) != decoded_path(page.url):
             where, moved_to = masked_url(page.url), masked_url(answer.url)
             raise BackendError(f"{where} is a folder that redirects to {moved_to}; list that one")
-        kind = answer.headers.get("content-type", "")
-        return parse_listing(page_of(answer), url=answer.url, content_type=kind, follow_links=self._follow_links)
+        kind, body = answer.headers.get("content-type", ""), page_of(answer)
+        if is_cut_off(body, answer.headers):
+            raise BackendError(f"{masked_url(answer.url)} told no length, and its page has no end; it may be cut off")
+        return parse_listing(body, url=answer.url, content_type=kind, follow_links=self._follow_links)
 
     def _tries_webdav(self, page: _Page, answer: Fetched, reason: str) -> bool:
         """Ask once more by WebDAV, if that may list the seed; True if so."""
@@ -401,7 +394,7 @@ class WebCrawl:
         for job in tag.jobs:
             expected = sums.get(job.task.listed.key.rpartition("/")[2])
             if expected is not None:
-                job.task.expected["sha256"] = expected
+                job.task.expected = {"sha256": expected}
         self._add_jobs(tag.jobs)
 
     def _add_jobs(self, jobs: Iterable[Job]) -> None:
@@ -417,8 +410,9 @@ class WebCrawl:
 
     def _add_small(self, job: Job) -> None:
         asked = conditions(job.task)
-        allow = _NOT_MODIFIED if asked else frozenset()
-        self._fetcher.add(Fetch(url=job.url, tag=job, headers=asked | _IDENTITY, limit=_SMALL_BYTES, allow=allow))
+        allow = _NOT_MODIFIED if asked else _NOTHING_ELSE
+        headers = asked | _IDENTITY if asked else _IDENTITY
+        self._fetcher.add(Fetch(url=job.url, tag=job, headers=headers, limit=_SMALL_BYTES, allow=allow))
 
     def _take_document(self, job: Job, answer: Fetched) -> None:
         location = answer.headers.get("location")
@@ -434,16 +428,6 @@ class WebCrawl:
             self._run.done(job.task, unchanged(job.task, answer.headers, elapsed=answer.elapsed))
         else:
             self._batch.append((job, answer))
-
-    def _store_batch(self) -> None:
-        """Hand what has come to a thread: many small bodies at once where the target is fast."""
-        most = min(max(int(_BATCH_SECONDS / self._put_seconds), 1), _BATCH_MOST)
-        batch, self._batch = self._batch, []
-        for start in range(0, len(batch), most):
-            part = batch[start : start + most]
-            future = self._storers.submit(self._keeper.store_all, part)
-            future.add_done_callback(lambda _: self._fetcher.wake())
-            self._storing[future] = sum(len(answer.body or b"") for _, answer in part)
 
     def _start_long(self) -> None:
         """Let threads fetch long bodies, as far as their host's limit leaves room for them and for listings."""
@@ -475,13 +459,7 @@ class WebCrawl:
             self._run.done(job.task, outcome)
 
     def _reap(self) -> None:
-        """Take what the threads have done."""
-        for future in [one for one in self._storing if one.done()]:
-            del self._storing[future]
-            seconds, outcomes = future.result()
-            self._put_seconds = 0.8 * self._put_seconds + 0.2 * max(seconds / len(outcomes), 1e-5)
-            for task, outcome in outcomes:
-                self._run.done(task, outcome)
+        """Take what the threads of long bodies have done."""
         for long in [one for one in self._long if one.done()]:
             job, began = self._long.pop(long)
             self._end_long(job, began, long.result())

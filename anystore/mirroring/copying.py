@@ -4,14 +4,13 @@ A worker knows nothing of the whole. Each value is published whole by its target
 that is killed leaves nothing but what the next run copies again.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from anystore.backend import Backend, Entry, remaining_ttl
 from anystore.backends.wrap import unwrap
@@ -25,10 +24,11 @@ from anystore.errors import (
     VersionMismatch,
 )
 from anystore.keys import Key, join_key
+from anystore.mirroring.checking import Digests, Inspector, digests_for
 from anystore.mirroring.comparing import Comparison, Verdict, is_same_version, same_bytes
 from anystore.mirroring.limits import Limits, Stop, Stopped, Throttle
-from anystore.mirroring.report import MirrorFailure, Outcome
-from anystore.mirroring.retries import attempt
+from anystore.mirroring.report import Outcome
+from anystore.retries import attempt
 
 Verify = Literal["fast", "full"]
 
@@ -114,6 +114,7 @@ class Worker:
         self._stop = stop
         self._moved = moved
         self._throttle = Throttle(job.limits, stop)
+        self._inspector = Inspector(job.target, self._throttle, full=job.verify == "full")
 
     def run(self, unit: Unit) -> Outcome:
         """Handle the values of a unit, each whatever becomes of the others.
@@ -139,12 +140,12 @@ class Worker:
     def _handle(self, item: Item, outcome: Outcome, *, inside: bool = False) -> None:
         """Copy one value, with retries; what becomes of it goes into the outcome."""
 
-        def copy() -> int | None:
+        def copy() -> tuple[int, str] | None:
             return self._copy(item, inside=inside)
 
         retries = self._job.retries if outcome.service_failures < _PATIENCE else 0
         try:
-            size = attempt(copy, retries=retries, wait=self._stop.wait)
+            copied = attempt(copy, retries=retries, wait=self._stop.wait)
         except AnystoreError as error:
             if isinstance(error, DoesNotExist) and _has_expired(item.entry):
                 outcome.skipped += 1
@@ -152,21 +153,21 @@ class Worker:
                 self._fail(item.entry.key, error, outcome)
             return
         outcome.service_failures = 0
-        if size is None:
+        if copied is None:
             outcome.skipped += 1
         else:
-            self._done(item.entry.key, size, outcome)
+            self._done(item.entry.key, *copied, outcome)
 
-    def _copy(self, item: Item, *, inside: bool) -> int | None:
-        """Copy one value, unless the target turns out to have it; the size, or None."""
+    def _copy(self, item: Item, *, inside: bool) -> tuple[int, str] | None:
+        """Copy one value, unless the target turns out to have it; its size and a digest, or None."""
         self._stop.check()
         key = Key(item.entry.key)
         if item.there is not None and self._is_there(key, item.entry, item.there):
             return None
         if self._job.dry_run:
-            return item.entry.size or 0
+            return item.entry.size or 0, ""
         if inside and (size := self._copy_inside(key)) is not None:
-            return size
+            return size, ""
         return self._stream(key)
 
     def _is_there(self, key: Key, source: Entry, target: Entry) -> bool:
@@ -216,57 +217,43 @@ class Worker:
             return None
         return after.size
 
-    def _stream(self, key: Key) -> int:
+    def _stream(self, key: Key) -> tuple[int, str]:
         """Copy one value piece by piece, and check the copy."""
         self._throttle.request(2)
         started = time.monotonic()
         with self._source.reader(key) as reader:
             entry, size = reader.entry, 0
-            digest = hashlib.sha256() if self._job.verify == "full" else None
+            digests = self._digests(entry.size)
             writer = self._target.writer(key, ttl=remaining_ttl(entry))
             try:
                 for piece in self._watched(reader.read()):
-                    if digest is not None:
-                        digest.update(piece)
+                    digests.update(piece)
                     size += writer.write(piece)
                     self._moved(len(piece))
                 if entry.size not in (None, size):
                     raise VersionMismatch(
                         f"{self._source.locate(key)} has {entry.size:,} bytes, and {size:,} came; mirror again"
                     )
+                if not digests.agree(self._source, entry):
+                    raise self._spoilt(key, digests)
                 written = writer.commit()
             except BaseException:
                 writer.abort()
                 raise
-        self._check(key, written, size=size, digest=digest, expires=entry.expires is not None)
+        self._inspector.inspect(key, written, size=size, digests=digests, expires=entry.expires is not None)
         if self._has_changed(key, entry, started):
             raise self._source.changed(key)
-        return size
+        return size, str(digests)
 
-    def _check(self, key: Key, written: Entry, *, size: int, digest: Any, expires: bool) -> None:
-        """Check what the target says of a new value, or, if that is wanted, what it gives back."""
-        try:
-            if written.version is None:  # then it is the writer that speaks, and not the service
-                self._throttle.request()
-                written = self._target.stat(key)
-            if written.size not in (None, size):
-                raise BackendError(
-                    f"{self._target.locate(key)} has {written.size:,} bytes after {size:,} were written; mirror again"
-                )
-            if digest is not None and self._digest(key) != digest.hexdigest():
-                raise VersionMismatch(f"{self._target.locate(key)} reads back other bytes than were written")
-        except DoesNotExist as error:
-            if not expires:
-                raise VersionMismatch(
-                    f"{self._target.locate(key)} is gone after it was written; who deletes it?"
-                ) from error
+    def _digests(self, size: int | None) -> Digests:
+        return digests_for((self._source, self._target), size, full=self._job.verify == "full")
 
-    def _digest(self, key: Key) -> str:
-        self._throttle.request()
-        digest = hashlib.sha256()
-        for piece in self._watched(self._target.read(key)):
-            digest.update(piece)
-        return digest.hexdigest()
+    def _spoilt(self, key: Key, digests: Digests) -> VersionMismatch:
+        """Make the error for a value that came otherwise than its service describes it."""
+        return VersionMismatch(
+            f"{self._source.locate(key)} came with another digest ({digests}) than the service tells of it, so that "
+            "nothing was written: it was spoilt on the way, or where it is stored"
+        )
 
     def _has_changed(self, key: Key, entry: Entry, started: float) -> bool:
         """Tell whether the source has another value than the one that was copied, if that took long."""
@@ -303,23 +290,32 @@ class Worker:
             elif item.there is not None and theirs.get(key) == data:
                 outcome.skipped += 1
             elif self._job.dry_run:
-                self._done(key, len(data), outcome)
+                self._done(key, len(data), "", outcome)
             else:
                 fresh.append(item)
-        if not fresh:
-            return
-        self._throttle.request(len(fresh))
+        if fresh:
+            self._put_batch(fresh, values, started, outcome)
+
+    def _put_batch(self, items: Sequence[Item], values: dict[str, bytes], started: float, outcome: Outcome) -> None:
+        """Write small values together; those that are not as they should be go one by one."""
+        digests = {item.entry.key: self._digests(len(values[item.entry.key])) for item in items}
+        for key, one in digests.items():
+            one.update(values[key])
+        doubted = {one.entry.key for one in items if not digests[one.entry.key].agree(self._source, one.entry)}
+        sound = [item for item in items if item.entry.key not in doubted]
+        self._throttle.request(len(sound))
         try:
-            self._put_many([(Key(item.entry.key), values[item.entry.key]) for item in fresh])
-            doubted = self._doubted(fresh, values, started)
+            doubted |= self._put_many({item.entry.key: values[item.entry.key] for item in sound}, digests)
+            doubted |= self._doubted(sound, values, started)
         except AnystoreError:
-            self._handle_each(fresh, outcome)
+            self._handle_each(items, outcome)
             return
-        for item in fresh:
-            if item.entry.key not in doubted:
-                self._moved(len(values[item.entry.key]))
-                self._done(item.entry.key, len(values[item.entry.key]), outcome)
-        self._handle_each([item for item in fresh if item.entry.key in doubted], outcome)
+        for item in items:
+            key = item.entry.key
+            if key not in doubted:
+                self._moved(len(values[key]))
+                self._done(key, len(values[key]), str(digests[key]), outcome)
+        self._handle_each([item for item in items if item.entry.key in doubted], outcome)
 
     def _handle_each(self, items: Iterable[Item], outcome: Outcome) -> None:
         for item in items:
@@ -336,11 +332,17 @@ class Worker:
         self._throttle.read(sum(map(len, values.values())))
         return values
 
-    def _put_many(self, items: Sequence[tuple[Key, bytes]]) -> None:
+    def _put_many(self, values: dict[str, bytes], digests: dict[str, Digests]) -> set[str]:
+        """Write values; give the keys of those of which the target says something else."""
         if unwrap(self._target)[0].batches:
-            self._target.put_many(items)
-        else:
-            Backend.put_many(self._target, items)
+            self._target.put_many([(Key(key), data) for key, data in values.items()])
+            return set()
+        doubted: set[str] = set()
+        for key, data in values.items():
+            written = self._target.put(Key(key), data)
+            if written.size not in (None, len(data)) or not digests[key].agree(self._target, written):
+                doubted.add(key)
+        return doubted
 
     def _doubted(self, items: Sequence[Item], values: dict[str, bytes], started: float) -> set[str]:
         """Find the values that are not in the target as they are in the source, as far as is looked."""
@@ -386,19 +388,19 @@ class Worker:
 
     # -- what came of it -------------------------------------------------------
 
-    def _done(self, key: str, size: int, outcome: Outcome) -> None:
+    def _done(self, key: str, size: int, digest: str, outcome: Outcome) -> None:
         outcome.copied += 1
         outcome.bytes += size
-        outcome.changes.append(("copy", key))
+        outcome.changes.append(("copy", key, digest))
 
     def _deleted(self, keys: Sequence[str], outcome: Outcome) -> None:
         outcome.deleted += len(keys)
-        outcome.changes += [("delete", key) for key in keys]
+        outcome.changes += [("delete", key, "") for key in keys]
 
     def _fail(self, key: str, error: AnystoreError, outcome: Outcome) -> None:
         if isinstance(error, DoesNotExist):
             error = _gone(self._source, key)
-        outcome.failures.append(MirrorFailure(key, str(error)))
+        outcome.fail([key], str(error))
         if isinstance(error, KeyConflict):
             outcome.conflicts.add(key)
         by_service = isinstance(error, (BackendError, ReadOnlyError))

@@ -149,11 +149,11 @@ class Crew:
         self.outcome.add(outcome)
         if self._blob:
             self._tracker.moved(outcome.bytes)
-        self._tracker.advance(outcome.values, failed=len(outcome.failures))
-        for what, key in outcome.changes:
-            LOG.info("%s %s", what, key)
+        self._tracker.advance(outcome.values, failed=outcome.failed)
+        for what, key, digest in outcome.changes:
+            LOG.info("%s %s", what, f"{key} {digest}" if digest else key)
         for failure in outcome.failures:
-            LOG.debug("%s failed: %s", failure.key, failure.reason)
+            LOG.info("failed %s: %s", failure.key, failure.reason)
 
     def _check_hope(self) -> None:
         """Stop when a service is down: each value would fail in its turn, slowly."""
@@ -166,8 +166,8 @@ class Crew:
         elif not outcome.service_failures:
             self._checked_at = 0
         worked = outcome.copied or outcome.skipped or outcome.deleted
-        if not worked and len(outcome.failures) >= _MANY_FAILURES:
-            raise Hopeless(f"{len(outcome.failures):,} values failed, and none did not; the last: {last}")
+        if not worked and outcome.failed >= _MANY_FAILURES:
+            raise Hopeless(f"{outcome.failed:,} values failed, and none did not; the last: {last}")
 
 
 def _weight(unit: Unit) -> int:

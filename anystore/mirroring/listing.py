@@ -10,7 +10,7 @@ from itertools import islice
 from anystore.backend import Backend, Entry
 from anystore.errors import AnystoreError, ForeignNameWarning
 from anystore.keys import Key, Selection, is_private
-from anystore.mirroring.retries import can_pass, pauses
+from anystore.retries import can_pass, pauses
 
 _LARGEST_BATCH = 1000
 

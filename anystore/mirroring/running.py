@@ -102,7 +102,7 @@ class Run:
             copied=outcome.copied,
             skipped=max(0, outcome.skipped + self._unchanged),
             deleted=outcome.deleted,
-            failed=len(outcome.failures),
+            failed=outcome.failed,
             failures=(*whole, *sorted(outcome.failures, key=lambda failure: failure.key)),
             bytes=outcome.bytes,
             seconds=time.monotonic() - self._started,
@@ -219,7 +219,7 @@ class Run:
         conflicts, outcome.conflicts = outcome.conflicts, set()
         if not outcome.deleted or not conflicts or self._job.dry_run:
             return
-        outcome.failures = [failure for failure in outcome.failures if failure.key not in conflicts]
+        outcome.forgive(conflicts)
         for key in sorted(conflicts):
             self._crew.submit(Unit(Way.STREAM, (Item(Entry(key, None, None)),)))
         self._crew.finish()

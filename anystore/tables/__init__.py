@@ -1,6 +1,7 @@
 """Arrow tables and data frames as Parquet, Arrow IPC and CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -129,6 +130,23 @@ class TableCodec(Codec):
             raise
         return self._iterate(file, batches)
 
+    def read_schema(self, reader: Reader) -> pa.Schema:
+        """Read which columns ``decode_from`` and ``iterate`` would give, and no rows.
+
+        Args:
+            reader: One version of the value.
+
+        Returns:
+            The schema of what is wanted of the table.
+
+        Raises:
+            CodecError: If the bytes are not of this format.
+            InvalidOption: If there is no such column, or the filters do not fit.
+        """
+        with failures(self._format), PieceFile(reader.read()) if self._format == "csv" else RangeFile(reader) as file:
+            whole = file.in_memory() if isinstance(file, RangeFile) else None
+            return self._open(whole or file).schema
+
     def _iterate(self, file: RangeFile | PieceFile, batches: Iterator[pa.RecordBatch]) -> Iterator[Any]:
         with file:
             while True:
@@ -146,11 +164,11 @@ class TableCodec(Codec):
         return ParquetTable(file, self._query)
 
 
-def read_parquet_header(data: bytes) -> tuple[int, pa.Schema]:
+def read_parquet_header(data: bytes | Path) -> tuple[int, pa.Schema]:
     """Read what a Parquet file says of itself, without its rows.
 
     Args:
-        data: The file.
+        data: The file, or the path of one on this machine.
 
     Returns:
         How many rows it has, and their schema.
@@ -159,5 +177,5 @@ def read_parquet_header(data: bytes) -> tuple[int, pa.Schema]:
         CodecError: If it is not Parquet.
     """
     with failures("parquet"):
-        header = parquet.read_metadata(pa.BufferReader(data))
+        header = parquet.read_metadata(str(data) if isinstance(data, Path) else pa.BufferReader(data))
         return header.num_rows, header.schema.to_arrow_schema()

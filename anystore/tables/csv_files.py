@@ -11,6 +11,7 @@ from pyarrow import csv
 
 from anystore.backend import CHUNK_BYTES
 from anystore.errors import CodecError
+from anystore.tables.csv_streams import LongCsv
 from anystore.tables.ranges import PieceFile, arrow_memory
 from anystore.tables.reading import TableFile
 from anystore.tables.selecting import Query, choose_columns, find_positions, no_rows
@@ -34,26 +35,29 @@ class CsvTable(TableFile):
     """
 
     def __init__(self, file: PieceFile | pa.BufferReader, query: Query, schema: pa.Schema | None) -> None:
-        is_whole = isinstance(file, pa.BufferReader)
         head = file.read(CHUNK_BYTES) if isinstance(file, pa.BufferReader) else file.peek(CHUNK_BYTES)
-        source = _open_source(file, head)
         rows = _read_head(head)
         names = next(rows, [])
         given = {field.name: field.type for field in schema or ()}
         if missing := [name for name in given if name not in names]:
             raise CodecError(f"there is no column {missing[0]!r}; the columns are {', '.join(map(repr, names))}")
         guessed = dict.fromkeys(_find_codes(head, names, rows), pa.string())
-        self._source = (csv.read_csv if is_whole else csv.open_csv)(
-            source,
-            # a row of one column that is null is an empty line
-            parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
-            convert_options=csv.ConvertOptions(
-                column_types={**guessed, **given},
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
+        # a row of one column that is null is an empty line
+        parsing = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
+        converting = csv.ConvertOptions(
+            column_types={**guessed, **given},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
         )
+        self._source: Any = None
+        if isinstance(file, pa.BufferReader):
+            file.seek(0)
+            self._source = csv.read_csv(file, parse_options=parsing, convert_options=converting)
+        elif len(head) < CHUNK_BYTES:
+            self._source = csv.open_csv(arrow_memory([head]), parse_options=parsing, convert_options=converting)
+        else:
+            self._source = LongCsv(file, parsing, converting)
         whole = self._source.schema
         _ = whole.names  # refuses those that are no text
         self._condition = query.bind(whole)
@@ -74,16 +78,6 @@ class CsvTable(TableFile):
         if self._condition is not None:
             table = table.filter(self._condition)
         return choose_columns(table, self._positions)
-
-
-def _open_source(file: PieceFile | pa.BufferReader, head: bytes) -> Any:
-    """Give what Arrow's threads read: they get copies in Arrow's own memory, for the reason ``arrow_memory`` tells."""
-    if isinstance(file, pa.BufferReader):
-        file.seek(0)
-        return file
-    if len(head) < CHUNK_BYTES:
-        return arrow_memory([head])
-    return pa.BufferedInputStream(pa.PythonFile(io.BufferedReader(file, CHUNK_BYTES), mode="r"), CHUNK_BYTES)
 
 
 def _read_head(head: bytes) -> Iterator[list[str]]:

@@ -2,14 +2,17 @@
 
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from tempfile import SpooledTemporaryFile
+from threading import get_ident
 from typing import IO, TypeVar
 
 import pyarrow as pa
 
 from anystore.backend import CHUNK_BYTES, Reader
+from anystore.errors import AnystoreError
 
 _TAIL_BYTES = 64 << 10  # holds most footers
 _GAP_BYTES = 64 << 10  # costs less to read than another request
@@ -27,12 +30,18 @@ class OneThread:
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
+        self._ident: int | None = None
 
     def call(self, function: Callable[[], Answer]) -> Answer:
         """Call a function in the thread, and give its answer, or raise its error."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="anystore-table")
+            self._ident = self._pool.submit(get_ident).result()
         return self._pool.submit(function).result()
+
+    def is_current(self) -> bool:
+        """Tell whether the caller runs in this thread."""
+        return self._ident == get_ident()
 
     def end(self) -> None:
         """Wait for what is running, and end the thread."""
@@ -157,8 +166,15 @@ class RangeFile(io.RawIOBase):
 class PieceFile(io.RawIOBase):
     """The pieces of a value as a file that is read from its start to its end.
 
+    What fails on the way is kept, and ends the file: an exception that Arrow's threads carry would have to be freed by
+    them, for which see ``arrow_memory``. Whoever gets rows looks at ``failure`` first.
+
     Args:
         pieces: The bytes.
+
+    Attributes:
+        failure: Why the file ended before its end, if it did.
+        leave: Called before the file is closed, by what reads it in threads.
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -166,6 +182,9 @@ class PieceFile(io.RawIOBase):
         self._pieces = pieces
         self._rest = memoryview(b"")
         self._thread = OneThread()
+        self._reads_in: int | None = None
+        self.failure: AnystoreError | OSError | RuntimeError | None = None
+        self.leave: Callable[[], object] = _nothing
 
     def readable(self) -> bool:
         """Return True."""
@@ -180,19 +199,42 @@ class PieceFile(io.RawIOBase):
         self._rest = memoryview(b"".join(pieces))
         return bytes(self._rest[:size])
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with what comes next; 0 at the end."""
-        if not self._rest:
-            self._rest = memoryview(self._thread.call(lambda: next(self._pieces, b"")))
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
+    def read(self, size: int | None = -1) -> bytes:
+        """Give what comes next: as much as is asked for, less only at the end."""
+        self._reads_in = get_ident()
+        pieces, left = [], sys.maxsize if size is None or size < 0 else size
+        while left and (self._rest or self._ask()):
+            pieces.append(self._rest[:left])
+            self._rest = self._rest[left:]
+            left -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def _ask(self) -> bool:
+        if self.failure is None:
+            try:
+                self._rest = memoryview(self._thread.call(lambda: next(self._pieces, b"")))
+            except (AnystoreError, OSError, RuntimeError) as error:  # the last one of threads, when the process ends
+                self.failure = error
+        return bool(self._rest)
+
+    def stop(self) -> bool:
+        """Give nothing more.
+
+        Returns:
+            Whether this thread may wait for those that read; it may not if it is one of them.
+        """
+        self.failure = self.failure or RuntimeError("the table was closed, or the process ends; read it again")
+        return get_ident() != self._reads_in and not self._thread.is_current()
 
     def close(self) -> None:
         """End the reading, also that of what comes later."""
+        self.leave()
         self._thread.end()
         super().close()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def arrow_memory(pieces: Iterable[bytes | memoryview]) -> pa.BufferReader:

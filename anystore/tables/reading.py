@@ -169,6 +169,7 @@ class ArrowTable(TableFile):
     """
 
     def __init__(self, file: RangeFile | pa.BufferReader, query: Query) -> None:
+        self._holds_python = isinstance(file, RangeFile)
         source = pa.PythonFile(file, mode="r") if isinstance(file, RangeFile) else file
         self._reader = ipc.open_file(source)
         whole = self._reader.schema
@@ -186,6 +187,8 @@ class ArrowTable(TableFile):
         """Read one batch of the file after the other."""
         for number in range(self._reader.num_record_batches):
             batch = self._reader.get_batch(number)
+            if self._holds_python:  # whose bytes Arrow's threads must not be the last to hold, see `arrow_memory`
+                batch = batch.copy_to(pa.default_cpu_memory_manager())
             batch.validate(full=True)  # what lies in the file lies in memory: a wrong offset would end the process
             table = pa.Table.from_batches([batch])
             if self._condition is not None:

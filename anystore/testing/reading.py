@@ -1,5 +1,6 @@
 """What is promised of reading: ``get``, ``read``, ``reader``, ``stat``, ``exists``, ``get_many``."""
 
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
@@ -144,6 +145,15 @@ class Reading(Ground):
             assert abs(entry.modified - before) < timedelta(minutes=1)
         assert entry.version != ""
         assert backend.stat(KEY) == entry
+
+    def test_digest_is_that_of_the_value(self, backend: Backend) -> None:
+        self.place(backend, KEY, PATTERN)
+        entry = backend.stat(KEY)
+        algorithm, digest = backend.digest_algorithm(entry.size), backend.digest_of(entry)
+        assert (algorithm is None) == (digest is None)
+        if algorithm is not None:
+            assert digest == hashlib.new(algorithm, PATTERN, usedforsecurity=False).hexdigest()
+        assert backend.digest_of(entry, doubted=True) in (None, digest)
 
     @pytest.mark.parametrize("size", [5, LARGE])
     @pytest.mark.parametrize("through", ["read", "reader"])

@@ -95,7 +95,7 @@ class Client:
         """Send a request, following redirects and repeating it where that can help.
 
         Args:
-            method: ``GET`` or ``HEAD``.
+            method: ``GET``, ``HEAD``, or another one that sends nothing along, such as ``PROPFIND``.
             url: An ``http://`` or ``https://`` URL; a name and password in it are used as such.
             headers: Headers of this request alone, such as ``If-Match``.
             start: First byte wanted.

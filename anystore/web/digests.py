@@ -35,7 +35,8 @@ def expected_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
     """
     members = [("md5", headers["content-md5"])] if "content-md5" in headers else []
     for name in ("digest", "repr-digest"):
-        members += _MEMBER.findall(headers.get(name, ""))
+        if name in headers:
+            members += _MEMBER.findall(headers[name])
     found = {}
     for name, text in members:
         algorithm = _ALGORITHMS.get(name.lower())
@@ -88,9 +89,11 @@ class Checksums:
 
     def __init__(self, expected: Mapping[str, bytes]) -> None:
         self._expected = expected
+        self._sha256: _Hash = hashlib.sha256(usedforsecurity=False)
         self._hashes: dict[str, _Hash] = {
-            name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", *expected}
+            name: hashlib.new(name, usedforsecurity=False) for name in expected if name != "sha256"
         }
+        self._hashes["sha256"] = self._sha256
         self.size = 0
 
     def update(self, data: bytes) -> None:
@@ -102,7 +105,12 @@ class Checksums:
     @property
     def sha256(self) -> str:
         """The checksum of all pieces, in hexadecimal."""
-        return self._hashes["sha256"].hexdigest()
+        return self._sha256.hexdigest()
+
+    @property
+    def fits(self) -> bool:
+        """Whether each checksum is the one that was expected."""
+        return all(self._hashes[name].digest() == value for name, value in self._expected.items())
 
     def check(self, where: str) -> None:
         """Compare.
@@ -114,8 +122,9 @@ class Checksums:
             BackendError: If a checksum is another one than was expected.
         """
         for name, value in self._expected.items():
-            if self._hashes[name].digest() != value:
+            found = self._hashes[name].digest()
+            if found != value:
                 raise BackendError(
                     f"{where} came with another {name} than the server tells: {value.hex()} was expected, and the body "
-                    f"has {self._hashes[name].digest().hex()}; it was not stored"
+                    f"has {found.hex()}; it was spoilt on the way, and is not stored"
                 )

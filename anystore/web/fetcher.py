@@ -7,7 +7,8 @@ whoever asked fetches it by a :class:`~anystore.web.client.Client`, piece by pie
 
 import heapq
 import os
-import selectors
+import re
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,18 +16,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from threading import Lock
 from typing import Any
 
 import pycurl
 
 from anystore.errors import AnystoreError, BackendError
 from anystore.web.client import LONGEST_WAIT, REDIRECTS, Client
-from anystore.web.headers import Headers, is_status_line, parse_head, parse_retry_after
+from anystore.web.easy import Easy
+from anystore.web.headers import Headers, parse_retry_after
 from anystore.web.limits import HostLimit
-from anystore.web.transfer import SocketOpener, TransferError, failure_of, prepare
+from anystore.web.transfer import TransferError
 from anystore.web.urls import keeps_secrets, masked_url, origin_of, redirect_target
 
-_SLOWEST = 1024  # bytes a second: for the whole of a stall timeout, and for the whole of a body
+_URGENT_TURNS = 4  # of so many turns one is for what is not urgent, lest that waits for ever
 _MOST_GIVEN_UP = 20  # requests in a row; whoever is still busy then is not asked any more
 _WHOLE = frozenset({200, 203})  # the statuses that bring a whole value, where no part of it was asked for
 _MULTI_STATUS = 207
@@ -34,16 +37,9 @@ _SERVER_ERRORS = 500
 _NEVER_BETTER = (501, 505)  # the server does not know the method, or the version
 _BUSY_TRIES = 3  # times as many: a busy server says no to whoever comes
 _FILE_SIZE_EXCEEDED = pycurl.E_FILESIZE_EXCEEDED
-
-
-def deadline_of(size: int, *, timeout: float) -> float:
-    """Say how many seconds a body may take at most, so that a server that drips ends, too.
-
-    Example:
-        >>> deadline_of(1024 * 100, timeout=60.0)
-        160.0
-    """
-    return timeout + size / _SLOWEST
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
+_MORE_THAN_HOST = re.compile(r"[?#]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,9 +70,9 @@ class Fetch:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Fetched:
-    """What came of a request.
+    """What came of a request; nobody changes it.
 
     Attributes:
         fetch: The request.
@@ -105,22 +101,22 @@ class _Host:
         self.urgent: deque[Fetch] = deque()
         self.waiting: deque[Fetch] = deque()
         self.given_up = 0
+        self._turn = 0
         self.closed: str | None = None
         """Why it is not asked any more."""
 
     def next(self) -> Fetch | None:
-        queue = self.urgent or self.waiting
+        self._turn = (self._turn + 1) % _URGENT_TURNS
+        queue = (self.urgent or self.waiting) if self._turn else (self.waiting or self.urgent)
         return queue.popleft() if queue else None
 
 
 @dataclass(slots=True)
 class _Running:
+    easy: Easy
     fetch: Fetch
     host: _Host
     began: float
-    opener: SocketOpener | None
-    head: list[bytes] = field(default_factory=list)
-    pieces: list[bytes] = field(default_factory=list)
 
 
 class Fetcher:
@@ -147,31 +143,35 @@ class Fetcher:
         self._clock = clock
         self._hosts: dict[tuple[str, str, int], _Host] = {}
         self._running: dict[pycurl.Curl, _Running] = {}
-        self._idle: list[pycurl.Curl] = []
+        self._idle: list[Easy] = []
         self._later: list[tuple[float, int, Fetch]] = []
         self._numbers = count()
         self._done: list[Fetched] = []
+        self._recent: tuple[str, _Host] = "\0", _Host(HostLimit(1, clock=clock))
+        self.pending = 0
+        """How many requests have no answer yet."""
         self._timer: float | None = None
-        self._selector = selectors.DefaultSelector()
-        self._wakes = os.pipe()
+        # libcurl looks at each connection anew for each request: with poll() that is no call of the system, and there
+        # are never more than some dozens of them
+        self._poll = select.poll()
+        self._wake_lock = Lock()
+        self._wakes: tuple[int, ...] = os.pipe()
         for end in self._wakes:
             os.set_blocking(end, False)
-        self._selector.register(self._wakes[0], selectors.EVENT_READ)
+        self._poll.register(self._wakes[0], select.POLLIN)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     # -- for the caller ------------------------------------------------------
 
-    @property
-    def pending(self) -> int:
-        """How many requests have no answer yet."""
-        waiting = sum(len(host.urgent) + len(host.waiting) for host in self._hosts.values())
-        return waiting + len(self._running) + len(self._later) + len(self._done)
-
     def add(self, fetch: Fetch, *, urgent: bool = False) -> None:
-        """Queue a request; urgent ones go before all that are not."""
+        """Queue a request; urgent ones go before most that are not."""
         fetch.at = fetch.at or fetch.url
+        self.pending += 1
+        self._queue(fetch, urgent=urgent)
+
+    def _queue(self, fetch: Fetch, *, urgent: bool) -> None:
         host = self._host(fetch.at)
         (host.urgent if urgent else host.waiting).append(fetch)
 
@@ -192,84 +192,94 @@ class Fetcher:
         if starts:
             self._start_all()
         if not self._done:
-            for key, events in self._selector.select(self._pause(timeout, starts=starts)):
-                if key.fd == self._wakes[0]:
+            for descriptor, events in self._poll.poll(self._pause(timeout, starts=starts) * 1000):
+                if descriptor == self._wakes[0]:
                     with suppress(BlockingIOError):
-                        os.read(key.fd, 1 << 16)
+                        os.read(descriptor, 1 << 16)
                 else:
-                    readable = pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0
-                    writable = pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
-                    self._multi.socket_action(key.fd, readable | writable)
-            if self._timer is not None and self._clock() >= self._timer:
-                self._timer = None
-                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+                    readable = pycurl.CSELECT_IN if events & _READABLE else 0
+                    writable = pycurl.CSELECT_OUT if events & _WRITABLE else 0
+                    self._multi.socket_action(descriptor, readable | writable)
+            self._serve_timer()
             self._collect()
+            if starts and self._done:  # so that the servers have something to do while the answers are looked at
+                self._start_all()
+                self._serve_timer()
         done, self._done = self._done, []
+        self.pending -= len(done)
         return done
 
+    def _serve_timer(self) -> None:
+        if self._timer is not None and self._clock() >= self._timer:
+            self._timer = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
     def wake(self) -> None:
-        """End a running :meth:`step` early; for other threads."""
-        with suppress(BlockingIOError):
-            os.write(self._wakes[1], b"\0")
+        """End a running :meth:`step` early; for other threads, which may still do so when it is closed."""
+        with self._wake_lock, suppress(BlockingIOError):
+            if self._wakes:
+                os.write(self._wakes[1], b"\0")
 
     def close(self) -> None:
         """End everything; requests that run get no answer."""
-        for easy in self._running:
-            self._multi.remove_handle(easy)
-            easy.close()
+        for curl, running in self._running.items():
+            self._multi.remove_handle(curl)
+            running.easy.close()
         for easy in self._idle:
             easy.close()
         self._running.clear()
         self._idle.clear()
         self._multi.close()
-        self._selector.close()
-        for end in self._wakes:
+        with self._wake_lock:
+            ends, self._wakes = self._wakes, ()
+        for end in ends:
             os.close(end)
 
     # -- starting --------------------------------------------------------------
 
     def _host(self, url: str) -> _Host:
+        if url.startswith(self._recent[0]):
+            return self._recent[1]
         origin = origin_of(url)
         host = self._hosts.get(origin)
         if host is None:
             host = self._hosts[origin] = _Host(HostLimit(self._most(url), clock=self._clock))
+        start = url.split("/", 3)[:3]
+        if len(start) == 3 and not _MORE_THAN_HOST.search(start[2]):  # noqa: PLR2004 - scheme, nothing, host
+            self._recent = "/".join((*start, "")), host
         return host
 
     def _start_all(self) -> None:
         now = self._clock()
         while self._later and self._later[0][0] <= now:
-            self.add(heapq.heappop(self._later)[2], urgent=True)
+            self._queue(heapq.heappop(self._later)[2], urgent=True)
         for host in self._hosts.values():
             while host.closed and (fetch := host.next()):
                 error = self._client.failed(f"was not sent: {host.closed}", method=fetch.method, url=fetch.at)
                 self._done.append(_no_answer(fetch, error))
-            while host.limit.wait() == 0.0 and (fetch := host.next()):
+            while (host.urgent or host.waiting) and host.limit.wait() == 0.0 and (fetch := host.next()):
                 self._start(fetch, host)
 
     def _start(self, fetch: Fetch, host: _Host) -> None:
-        easy = self._idle.pop() if self._idle else pycurl.Curl()
+        easy = self._idle.pop() if self._idle else Easy()
         try:
-            call = self._client.call(fetch.method, fetch.at, fetch.headers, trusted=fetch.trusted)
-            opener = prepare(easy, call)
+            easy.set_up(
+                self._client,
+                fetch.at,
+                method=fetch.method,
+                headers=fetch.headers,
+                trusted=fetch.trusted,
+                limit=fetch.limit,
+                body=fetch.body,
+            )
         except (pycurl.error, UnicodeError):  # a link may spell anything
+            self._idle.append(easy)
             error = self._client.failed("cannot be sent: it is no URL", method=fetch.method, url=fetch.at)
             self._done.append(_no_answer(fetch, error))
             return
-        running = _Running(fetch, host, self._clock(), opener)
-        easy.setopt(pycurl.HEADERFUNCTION, running.head.append)
-        easy.setopt(pycurl.WRITEFUNCTION, running.pieces.append)
-        easy.setopt(pycurl.MAXFILESIZE_LARGE, max(fetch.limit, 1))
-        easy.setopt(pycurl.LOW_SPEED_LIMIT, _SLOWEST)
-        easy.setopt(pycurl.LOW_SPEED_TIME, max(int(call.stall_timeout), 1))
-        longest = deadline_of(fetch.limit, timeout=call.stall_timeout + call.connect_timeout)
-        easy.setopt(pycurl.TIMEOUT_MS, int(longest * 1000))
-        if fetch.method not in ("GET", "HEAD"):
-            easy.setopt(pycurl.CUSTOMREQUEST, fetch.method)
-        if fetch.body is not None:
-            easy.setopt(pycurl.COPYPOSTFIELDS, fetch.body)
         host.limit.started()
-        self._running[easy] = running
-        self._multi.add_handle(easy)
+        self._running[easy.curl] = _Running(easy, fetch, host, self._clock())
+        self._multi.add_handle(easy.curl)
 
     def _pause(self, timeout: float, *, starts: bool) -> float:
         now = self._clock()
@@ -288,15 +298,11 @@ class Fetcher:
 
     def _watch(self, what: int, descriptor: int, _multi: object, _assigned: object) -> None:
         if what == pycurl.POLL_REMOVE:
-            with suppress(KeyError, ValueError):  # it was closed before it was ever watched
-                self._selector.unregister(descriptor)
+            with suppress(KeyError):  # it was closed before it was ever watched
+                self._poll.unregister(descriptor)
             return
-        events = selectors.EVENT_READ if what & pycurl.POLL_IN else 0
-        events |= selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
-        try:
-            self._selector.modify(descriptor, events)
-        except KeyError:
-            self._selector.register(descriptor, events)
+        events = select.POLLIN if what & pycurl.POLL_IN else 0
+        self._poll.register(descriptor, events | (select.POLLOUT if what & pycurl.POLL_OUT else 0))
 
     def _set_timer(self, milliseconds: int) -> None:
         self._timer = None if milliseconds < 0 else self._clock() + milliseconds / 1000
@@ -307,24 +313,22 @@ class Fetcher:
         left = 1
         while left:
             left, good, bad = self._multi.info_read()
-            for easy in good:
-                self._finish(easy, None)
-            for easy, code, message in bad:
-                self._finish(easy, (code, message))
+            for curl in good:
+                self._finish(curl, None)
+            for curl, code, message in bad:
+                self._finish(curl, (code, message))
 
-    def _finish(self, easy: pycurl.Curl, failure: tuple[int, str] | None) -> None:
-        running = self._running.pop(easy)
-        self._multi.remove_handle(easy)
-        easy.reset()  # lets the secrets go
+    def _finish(self, curl: pycurl.Curl, failure: tuple[int, str] | None) -> None:
+        running = self._running.pop(curl)
+        self._multi.remove_handle(curl)
+        easy, fetch, limit = running.easy, running.fetch, running.host.limit
         self._idle.append(easy)
-        fetch, limit = running.fetch, running.host.limit
-        status, headers = _parse(running.head)
-        body: bytes | None = b"".join(running.pieces)
+        status, headers, taken = easy.take()
+        body: bytes | None = taken
         if failure is not None and failure[0] == _FILE_SIZE_EXCEEDED:
             failure, body = None, None
         if failure is not None:
-            error = failure_of(*failure, running.opener)
-            self._fail(running, error, status=status, headers=headers)
+            self._fail(running, easy.failure(*failure), status=status, headers=headers)
             return
         location = headers.get("location") if status in REDIRECTS else None
         if location is not None:
@@ -399,7 +403,7 @@ class Fetcher:
             return
         fetch.trusted = fetch.trusted and keeps_secrets(fetch.at, target)
         fetch.at = target
-        self.add(fetch, urgent=True)
+        self._queue(fetch, urgent=True)
 
     def _give(
         self, running: _Running, status: int, headers: Headers, body: bytes | None, error: AnystoreError | None
@@ -420,9 +424,3 @@ class Fetcher:
 
 def _no_answer(fetch: Fetch, error: AnystoreError) -> Fetched:
     return Fetched(fetch=fetch, url=fetch.at, status=0, headers=Headers(), body=b"", error=error, elapsed=timedelta())
-
-
-def _parse(head: list[bytes]) -> tuple[int, Headers]:
-    """Take the last head of an answer apart: those of 1xx and of a proxy come before it."""
-    first = max((number for number, line in enumerate(head) if is_status_line(line)), default=None)
-    return (0, Headers()) if first is None else parse_head(b"".join(head[first:]))

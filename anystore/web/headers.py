@@ -1,13 +1,14 @@
 """What HTTP headers say; pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TypeVar, overload
 
+_T = TypeVar("_T")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
-
-
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? \d{3}(?:[ \r\n]|$)")
 
 
@@ -38,8 +39,28 @@ class Headers(Mapping[str, str]):
             known = self._values.get(name.lower())
             self._values[name.lower()] = value if known is None else f"{known}, {value}"
 
+    @classmethod
+    def of(cls, values: dict[str, str]) -> "Headers":
+        """Take headers whose names are in lower case, each once."""
+        made = cls.__new__(cls)
+        made._values = values  # noqa: SLF001 - its own
+        return made
+
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+
+    @overload
+    def get(self, name: str, /, default: str | _T) -> str | _T: ...
+
+    def get(self, name: str, /, default: object = None) -> object:
+        """Give a value; a mapping's own method would raise and catch an error for each header that is not there."""
+        return self._values.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -49,6 +70,43 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({sorted(self._values)})"  # values can hold cookies and other secrets
+
+
+_SHORT = 128  # bytes of a line that is worth remembering
+
+
+def parse_head_lines(lines: Sequence[bytes]) -> tuple[int, Headers]:
+    r"""Take the last head of an answer apart: those of 1xx and of a proxy come before it.
+
+    Args:
+        lines: The lines, each with its line end.
+
+    Returns:
+        The status, 0 if there is none, and the headers; lines that are no header are left out.
+
+    Example:
+        >>> parse_head_lines([b"HTTP/1.1 103 Early\r\n", b"\r\n", b"HTTP/1.1 200 OK\r\n", b"Age: 1\r\n", b"\r\n"])
+        (200, Headers(['age']))
+    """
+    first = len(lines) - 1
+    while first >= 0 and not (lines[first].startswith(b"HTTP/") and is_status_line(lines[first])):
+        first -= 1
+    if first < 0:
+        return 0, Headers()
+    values: dict[str, str] = {}
+    for line in lines[first + 1 :]:
+        name, value = _remembered_pair(line) if len(line) < _SHORT else _pair(line)
+        if name is not None:
+            values[name] = f"{values[name]}, {value}" if name in values else value
+    return int(lines[first].split(b" ", 2)[1]), Headers.of(values)
+
+
+def _pair(line: bytes) -> tuple[str | None, str]:
+    name, colon, value = line.decode("latin-1").partition(":")
+    return name.strip().lower() if colon else None, value.strip()
+
+
+_remembered_pair = lru_cache(maxsize=512)(_pair)  # most lines of most answers of a server are the same
 
 
 def parse_head(block: bytes) -> tuple[int, Headers]:
@@ -66,6 +124,13 @@ def parse_head(block: bytes) -> tuple[int, Headers]:
     return status, Headers((name.strip(), value.strip()) for name, _, value in pairs)
 
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_USUAL_DATE = re.compile(
+    rf"[A-Z][a-z]{{2}}, (\d\d) ({'|'.join(_MONTHS)}) ([1-9]\d{{3}}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+)
+
+
+@lru_cache(maxsize=256)  # answers of one second have one date
 def parse_http_date(text: str | None) -> datetime | None:
     """Read a date such as that of ``Last-Modified``; None where it is missing or no date.
 
@@ -75,7 +140,12 @@ def parse_http_date(text: str | None) -> datetime | None:
     """
     if not text:
         return None
+    usual = _USUAL_DATE.fullmatch(text)
     try:
+        if usual:
+            day, month, year, hour, minute, second = usual.groups()
+            clock = int(hour), int(minute), int(second)
+            return datetime(int(year), _MONTHS.index(month) + 1, int(day), *clock, tzinfo=UTC)
         moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):  # of a year that is none

@@ -8,15 +8,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from anystore.web.rows import Listing, Row, listing_of, parse_iso
+from anystore.web.slices import SLICE_BYTES, sliced
 from anystore.web.urls import child_of, link_url, odd_name_of, path_below, resolved
 
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 
 _TITLE = re.compile(r"\s*(?:index of|directory listing (?:for|of|:)|directory:|listing of)\s*:?\s*/", re.IGNORECASE)
+# What nginx and Apache write: the one pattern spares all others
+_USUAL = re.compile(
+    r"\s*(?P<time>(?:\d\d-[A-Z][a-z]{2}-\d{4}|\d{4}-\d\d-\d\d) \d\d:\d\d)\s+(?:-|(?P<size>\d{1,19}))\s*",
+    re.ASCII,
+)
 _TIME = re.compile(
     r"\b(?:(?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4})"
     r"|(?P<year2>\d{4})-(?P<month2>\d\d|[A-Z][a-z]{2})-(?P<day2>\d\d))"
@@ -39,11 +47,13 @@ def parse_html(body: bytes, url: str) -> Listing | None:
     """Read a page of HTML; None if it is no listing."""
     if _is_too_deep(body):
         return None
-    page = _page(body)
+    slices = sliced(body)
+    page = _page(next(slices, b""))
     adapter = next((name for name, knows in _ADAPTERS if knows(page)), None)
     if adapter is None:
         return None
-    return listing_of(adapter, _html_rows(page, url, adapter), url)
+    here, pages = _base(page, url), chain([page], map(_page, slices))
+    return listing_of(adapter, chain.from_iterable(_html_rows(one, url, adapter, here) for one in pages), url)
 
 
 def parse_links(body: bytes, url: str) -> Listing | None:
@@ -55,7 +65,9 @@ def parse_links(body: bytes, url: str) -> Listing | None:
 
 def _is_too_deep(body: bytes) -> bool:
     """Tell whether elements lie in each other as no page has them: a parser needs a time that grows by the square."""
-    opened = Counter(_TAG.findall(body.lower()))
+    opened: Counter[bytes] = Counter()
+    for start in range(0, len(body), SLICE_BYTES):
+        opened.update(_TAG.findall(body[start : start + SLICE_BYTES].lower()))
     return sum(max(count - opened[b"/" + tag], 0) for tag, count in opened.items() if tag[:1] != b"/") > _MOST_OPEN
 
 
@@ -76,9 +88,12 @@ def _base(page: LexborHTMLParser, url: str) -> str | None:
 
 
 def _page(body: bytes) -> LexborHTMLParser:
-    # A byte that is no text becomes %FF, in a link as elsewhere, so that the name is known as foreign.
-    text = body.decode("utf-8", "surrogateescape")
-    return LexborHTMLParser(_INVALID_BYTE.sub(lambda sign: f"%{ord(sign[0]) - 0xDC00:02X}", text))
+    try:
+        return LexborHTMLParser(body.decode())
+    except UnicodeDecodeError:
+        # A byte that is no text becomes %FF, in a link as elsewhere, so that the name is known as foreign.
+        text = body.decode("utf-8", "surrogateescape")
+        return LexborHTMLParser(_INVALID_BYTE.sub(lambda sign: f"%{ord(sign[0]) - 0xDC00:02X}", text))
 
 
 def _title(page: LexborHTMLParser) -> str:
@@ -142,8 +157,9 @@ _ADAPTERS: tuple[tuple[str, Callable[[LexborHTMLParser], bool]], ...] = (
 _EXACT_SIZES = frozenset({"nginx", "apache", "caddy", "iis"})  # a number without a unit counts bytes there
 
 
-def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[Row]:
-    here, last_row, links = _base(page, url), 0, 0
+def _html_rows(page: LexborHTMLParser, url: str, adapter: str, here: str | None) -> Iterator[Row]:
+    last_row, links = 0, 0
+    is_marked = page.css_first("tr time[datetime], td[data-size]") is not None
     for link in page.css("a[href]"):
         href = link.attributes.get("href") or ""
         row_of_table = _row_of(link)
@@ -164,7 +180,7 @@ def _html_rows(page: LexborHTMLParser, url: str, adapter: str) -> Iterator[Row]:
         elif row_of_table is None:
             size, size_exact, moment = _details_behind(link)
         elif links <= _MOST_LINKS_A_ROW:
-            size, size_exact, moment = _details(link, row_of_table)
+            size, size_exact, moment = _details(link, row_of_table if is_marked else None)
         else:
             size, size_exact, moment = None, False, None
         row = Row(name, is_folder, modified=moment, url=link_url(url, href))
@@ -184,22 +200,24 @@ def _details_behind(link: LexborNode) -> tuple[int | None, bool, datetime | None
     return _parse_details(behind.text(deep=False) if behind is not None and behind.tag == "-text" else "")
 
 
-def _details(link: LexborNode, row: LexborNode) -> tuple[int | None, bool, datetime | None]:
-    """Find size and time in a link's row of a table.
+def _details(link: LexborNode, row: LexborNode | None) -> tuple[int | None, bool, datetime | None]:
+    """Find size and time in the cells behind a link, and in what marks its row of a table, where marks are used.
 
     No time of an HTML page counts as exact: most have no zone or no seconds, and Caddy's is that of a link itself.
     """
     parent = link.parent
-    stamp = row.css_first("time[datetime]")
-    moment = parse_iso(stamp.attributes.get("datetime") or "") if stamp is not None else None
-    bare = row.css_first("td[data-size]")
-    counted = (bare.attributes.get("data-size") or "") if bare is not None else ""
     texts, cell = [], parent.next if parent is not None else None
     while cell is not None:
         if cell.tag == "td":
             texts.append(cell.text())
         cell = cell.next
     size, exact, shown = _parse_details(" \n ".join(texts))
+    if row is None:
+        return size, exact, shown
+    stamp = row.css_first("time[datetime]")
+    moment = parse_iso(stamp.attributes.get("datetime") or "") if stamp is not None else None
+    bare = row.css_first("td[data-size]")
+    counted = (bare.attributes.get("data-size") or "") if bare is not None else ""
     if re.fullmatch(r"[0-9]{1,19}", counted):
         size, exact = int(counted), True
     return size, exact, moment or shown
@@ -222,9 +240,13 @@ def _details_before(link: LexborNode) -> tuple[int | None, bool, datetime | None
 
 def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:
     """Read ``23-Nov-2026 02:07   1.2K`` in the ways that servers write it; the zone is taken for UTC."""
+    usual = _USUAL.fullmatch(text)
+    if usual:
+        moment, size = _time_of(usual["time"]), usual["size"]
+        return (None, False, moment) if size is None else (int(size), True, moment)
     moment, stamp = None, _TIME.search(text)
     if stamp:
-        moment = _moment(stamp)
+        moment = _time_of(stamp[0])
         text = text[stamp.end() :]
     match = _SIZE.match(text.strip().replace("\xa0", " "))
     if not match:
@@ -233,8 +255,12 @@ def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:
     return int(float(match[1]) * 1024 ** _UNITS[unit]), not unit and "." not in match[1], moment
 
 
-def _moment(stamp: re.Match[str]) -> datetime | None:
-    """Make a time of its parts; ``strptime`` would read the months in the language of the process."""
+@lru_cache(maxsize=1024)  # what was written together has one time
+def _time_of(text: str) -> datetime | None:
+    """Read a time; ``strptime`` would read the months in the language of the process."""
+    stamp = _TIME.fullmatch(text)
+    if stamp is None:
+        return None
     month = stamp["month"] or stamp["month2"]
     try:
         return datetime(

@@ -37,8 +37,11 @@ def parse_json(body: bytes, url: str) -> Listing | None:
 def _nginx_rows(items: list[dict[str, object]]) -> Iterator[Row]:
     for item in items:
         name = _name_bytes(str(item["name"]))
-        if not is_plain(name) or item["type"] not in ("file", "directory"):
+        if item["type"] not in ("file", "directory"):
             continue  # "other" is a socket, a pipe or a dangling link: nothing that could be fetched
+        if not is_plain(name):
+            yield Row(name, is_folder=False, odd=True)
+            continue
         moment = parse_http_date(str(item["mtime"]))
         yield Row(name, item["type"] == "directory", modified=moment, modified_exact=moment is not None).sized(
             item.get("size"), exact=True

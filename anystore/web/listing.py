@@ -4,12 +4,32 @@ Each kind of server has an adapter, which is chosen by the type of the page and 
 on it.
 """
 
+import re
+from collections.abc import Mapping
+
 from anystore.web.html_listing import parse_html, parse_links
 from anystore.web.json_listing import parse_json
 from anystore.web.rows import ListedEntry, Listing
 from anystore.web.xml_listing import parse_xml
 
-__all__ = ["ListedEntry", "Listing", "parse_listing"]
+__all__ = ["ListedEntry", "Listing", "is_cut_off", "parse_listing"]
+
+
+_CLOSED = re.compile(rb"</(?:pre|table|ul|ol|div|body|html)\b", re.IGNORECASE)
+
+
+def is_cut_off(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Tell whether a page of HTML may be a part of one: the server told no length, and nothing is closed at its end.
+
+    Example:
+        >>> page = b'<pre><a href="a">a</a>'
+        >>> is_cut_off(page, {"content-type": "text/html"}), is_cut_off(page + b"</pre>", {"content-type": "text/html"})
+        (True, False)
+    """
+    if "content-length" in headers or "transfer-encoding" in headers or "html" not in headers.get("content-type", ""):
+        return False
+    last_link = max(body.rfind(b"<a "), body.rfind(b"<A "), 0)
+    return _CLOSED.search(body, last_link) is None
 
 
 def parse_listing(body: bytes, *, url: str, content_type: str = "", follow_links: bool = False) -> Listing | None:

@@ -14,6 +14,7 @@ class Robots:
 
     _rules: Protego
     _agent: str
+    _allows_all: bool
 
     @property
     def crawl_delay(self) -> float | None:
@@ -35,7 +36,7 @@ class Robots:
             >>> robots.allows("https://host/a/b.txt"), robots.allows("https://host/a/c.txt")
             (True, False)
         """
-        return bool(self._rules.can_fetch(url, self._agent))
+        return self._allows_all or bool(self._rules.can_fetch(url, self._agent))
 
 
 def parse_robots(body: bytes, *, agent: str = "anystore") -> Robots:
@@ -52,4 +53,4 @@ def parse_robots(body: bytes, *, agent: str = "anystore") -> Robots:
         RFC 9309. ``Crawl-delay`` is not in it, but widely used.
     """
     text = body[:_MAX_BYTES].decode("utf-8", "replace").removeprefix("\ufeff")
-    return Robots(Protego.parse(text), agent.partition("/")[0])
+    return Robots(Protego.parse(text), agent.partition("/")[0], not text.strip())

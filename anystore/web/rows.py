@@ -1,16 +1,16 @@
 """What every adapter makes of a listing: rows, which become entries with names and URLs; pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from anystore.web.urls import join_url
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListedEntry:
-    """One line of a listing.
+    """One line of a listing; not frozen, which would make it five times as dear, and there are as many as documents.
 
     Attributes:
         name: The name, decoded; of a bucket, a sitemap or a page of links a path, with slashes inside.
@@ -38,7 +38,7 @@ class Listing:
     Attributes:
         adapter: Name of the adapter that knew the page, such as ``nginx``.
         entries: Files and folders, each name once, in the order of the page.
-        foreign: Names that no file can have, as they stand in the links.
+        foreign: Names that no key can have: with a slash or a backslash inside, and the like.
         undecoded: Files and folders whose names are no text; what is no text in them is left percent-encoded.
         more: URLs of further pages of the same listing.
     """
@@ -50,7 +50,7 @@ class Listing:
     undecoded: tuple[ListedEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """What a page says of one name, before the name is decoded.
 
@@ -75,10 +75,10 @@ class Row:
     odd: bool = False
 
     def sized(self, size: object, *, exact: bool) -> "Row":
-        """Add a size, if it is one, and if this is no folder."""
-        if self.is_folder or type(size) is not int or size < 0:
-            return self
-        return replace(self, size=size, size_exact=exact)
+        """Add a size, if it is one, and if this is no folder; give the row."""
+        if not self.is_folder and type(size) is int and size >= 0:
+            self.size, self.size_exact = size, exact
+        return self
 
 
 def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, ...] = ()) -> Listing:
@@ -97,6 +97,9 @@ def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, 
         if row.odd:
             foreign[row.name.decode("utf-8", "backslashreplace")] = None
             continue
+        if b"\\" in row.name:  # a separator on some systems, and to some servers
+            foreign[row.name.decode("utf-8", "backslashreplace")] = None
+            continue
         try:
             name = row.name.decode()
         except UnicodeDecodeError:
@@ -113,12 +116,19 @@ def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, 
 
 def _undecoded(row: Row, url: str) -> ListedEntry:
     r"""Name a file whose name is no text, so that no two of them become one: ``caf\xe9`` is ``caf%E9``."""
-    text = row.name.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
-    name = "".join(f"%{ord(sign) - 0xDC00:02X}" if "\udc80" <= sign <= "\udcff" else sign for sign in text)
+    name = "/".join(map(_escaped, row.name.split(b"/")))
     head, mark, query = url.partition("?")
     encoded = quote(row.name, safe="/") + "/" * row.is_folder
     target = row.url or f"{head.rstrip('/')}/{encoded}{mark}{query}"
     return ListedEntry(name, target, row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact)
+
+
+def _escaped(segment: bytes) -> str:
+    try:
+        return segment.decode()
+    except UnicodeDecodeError:
+        text = segment.replace(b"%", b"%25").decode("utf-8", "surrogateescape")
+        return "".join(f"%{ord(sign) - 0xDC00:02X}" if "\udc80" <= sign <= "\udcff" else sign for sign in text)
 
 
 def is_plain(name: bytes) -> bool:

@@ -62,7 +62,7 @@ class Call:
     """One request, as it goes over the wire; secrets stay out of the repr.
 
     Attributes:
-        method: ``GET`` or ``HEAD``.
+        method: ``GET``, ``HEAD``, or another one that sends nothing along, such as ``PROPFIND``.
         url: Without name and password.
         headers: Lines such as ``Range: bytes=0-9``.
         username: Sent as Basic authentication, if it is not None.
@@ -212,9 +212,14 @@ class Transfer:
         self.status, self.headers = parse_head(bytes(self._sink.head))
 
     def _await_head(self) -> None:
+        longest = self._call.connect_timeout + self._call.stall_timeout
+        deadline = time.monotonic() + longest
         while not self._sink.head_ended:
             if self._line is None:
                 raise self._failure or TransferError("the connection ended without an answer", transient=True)
+            if time.monotonic() > deadline:  # each header in time, and all of them never
+                self.close()
+                raise TransferError(f"the headers did not come in {longest:g} seconds", transient=True)
             self._advance()
 
     def next_piece(self) -> bytes:
@@ -315,6 +320,8 @@ def prepare(easy: pycurl.Curl, call: Call) -> "SocketOpener | None":
     easy.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
     easy.setopt(pycurl.NOSIGNAL, 1)  # signals and threads do not mix
     easy.setopt(pycurl.NOBODY, int(call.method == "HEAD"))
+    if call.method not in ("GET", "HEAD"):
+        easy.setopt(pycurl.CUSTOMREQUEST, call.method)
     easy.setopt(pycurl.HTTPHEADER, [line.encode("latin-1") for line in call.headers])
     easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(int(call.connect_timeout * 1000), 1))
     easy.setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)

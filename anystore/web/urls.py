@@ -15,12 +15,26 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 _AUTHORITY_END = re.compile(r"[/?#]")
+_PATH_START = re.compile(r"[/?]")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+# Most links are no more than this, and a listing has one for each document: the rest of the rules need not be asked.
+_PLAIN_LINK = re.compile(r"(?:\./)?([A-Za-z0-9._~!$&'()*+,;=@%-]+)(/?)")
+_PLAIN_URL = re.compile(r"https?://[\x21\x22\x24-\x2e\x30-\x3e\x41-\x7e]+/[\x21\x22\x24-\x7e]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 def masked_url(url: str) -> str:
     """Show a URL with its secrets replaced by ``***``."""
-    return parse_uri(url).masked
+    if "?" in url or "@" in url or "\0" in url:
+        return parse_uri(url).masked
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return _masked_host(scheme + mark + host) + slash + path
+
+
+@lru_cache(maxsize=256)
+def _masked_host(start: str) -> str:
+    return parse_uri(start).masked
 
 
 def join_url(folder: str, path: str) -> str:
@@ -39,7 +53,41 @@ def join_url(folder: str, path: str) -> str:
     """
     head, mark, query = folder.partition("?")
     slash = "" if head.endswith("/") else "/"
-    return head + slash + quote(path, safe="/") + mark + query
+    return head + slash + (path if _PLAIN_PATH.fullmatch(path) else quote(path, safe="/")) + mark + query
+
+
+def undecoded_url(folder: str, path: str) -> str | None:
+    r"""Give the URL of a path in which names that are no text are percent-encoded, as listings have them.
+
+    Args:
+        folder: URL of the folder; its query is kept.
+        path: Path below it; a segment that is no UTF-8 once it is decoded stands for those bytes.
+
+    Returns:
+        The URL; None if all of the path is text as it stands.
+
+    Example:
+        >>> undecoded_url("https://host/files/", "50%/caf%E9"), undecoded_url("https://host/files/", "50%25")
+        ('https://host/files/50%25/caf%E9', None)
+    """
+    if "%" not in path:
+        return None
+    segments = [unquote_to_bytes(segment) for segment in path.split("/")]
+    is_text = [_is_text(segment) for segment in segments]
+    if all(is_text):
+        return None
+    pairs = zip(path.split("/"), segments, is_text, strict=True)
+    spelled = "/".join(quote(text if plain else raw, safe="") for text, raw, plain in pairs)
+    head, mark, query = folder.partition("?")
+    return head + ("" if head.endswith("/") else "/") + spelled + mark + query
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def wire_url(url: str) -> str:
@@ -49,8 +97,10 @@ def wire_url(url: str) -> str:
         >>> wire_url("https://me:pw@host/für#top")
         'https://host/f%C3%BCr'
     """
+    if _PLAIN_URL.fullmatch(url):
+        return url
     scheme, _, rest = url.partition("#")[0].partition("://")
-    split = re.search(r"[/?]", rest)
+    split = _PATH_START.search(rest)
     authority, tail = (rest[: split.start()], rest[split.start() :]) if split else (rest, "/")
     tail = _UNSAFE.sub(lambda sign: quote(sign[0]), tail)
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{tail}"
@@ -102,10 +152,21 @@ def link_url(folder: str, href: str) -> str:
         >>> link_url("https://host/files/?sig=1", "./a%2Cb%20c#top")
         'https://host/files/a%2Cb%20c?sig=1'
     """
+    plain = _PLAIN_LINK.fullmatch(href)
+    if plain is not None:
+        head, tail = _frame(folder)
+        return head + plain[1] + plain[2] + tail
     head, mark, query = folder.partition("#")[0].partition("?")
     path = _without_fragment(href)
     segments = _segments_below(head, path) or [""]
     return head[: head.rindex("/") + 1] + "/".join(segments) + mark + query
+
+
+@lru_cache(maxsize=16)
+def _frame(folder: str) -> tuple[str, str]:
+    """Give what stands before and behind the name in the URLs of a folder's files."""
+    head, mark, query = folder.partition("#")[0].partition("?")
+    return head[: head.rindex("/") + 1], mark + query
 
 
 def keeps_secrets(source: str, target: str) -> bool:
@@ -178,6 +239,10 @@ def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
         >>> child_of("https://host/files/", "https://host@evil/files/a") is None
         True
     """
+    plain = _PLAIN_LINK.fullmatch(href)
+    if plain is not None:
+        name = unquote_to_bytes(plain[1])
+        return None if is_odd(name) else (name, bool(plain[2]))
     path, mark, _ = _without_fragment(href).partition("?")
     segments = None if mark else _segments_below(folder, path)
     if segments is None or not _is_one(segments):

@@ -1,14 +1,15 @@
 """A whole listing, folder by folder, as lazily as it is read."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from anystore.errors import AnystoreError, BackendError
+from anystore.errors import AnystoreError, BackendError, DoesNotExist
 from anystore.keys import PRIVATE_FOLDER, is_key
 from anystore.web.client import Client
-from anystore.web.listing import ListedEntry, Listing, parse_listing
-from anystore.web.urls import decoded_path, join_url, masked_url, origin_of
+from anystore.web.listing import ListedEntry, Listing, is_cut_off, parse_listing
+from anystore.web.urls import decoded_path, join_url, masked_url, origin_of, undecoded_url
 
 MAX_DEPTH = 40
 """Folders in folders; deeper ones are nearly always a link that leads back up."""
@@ -16,8 +17,9 @@ MAX_DEPTH = 40
 MAX_FOLDERS = 1_000_000
 """The most folders of one walk."""
 
-_MAX_PAGE_BYTES = 64 << 20
+_MAX_PAGE_BYTES = 32 << 20
 _ACCEPT = {"Accept": "application/json, text/html;q=0.9, application/xml;q=0.8, */*;q=0.1"}
+_WEBDAV = {"Depth": "1"}
 _INDEX = "index.html"
 
 
@@ -83,7 +85,7 @@ def walk(
         BackendError: If the first page cannot be fetched, or the page at ``url`` is no listing.
     """
     pending: list[tuple[str, ListedEntry | None, str | None]] = [(prefix, None, None)]  # a stack, the next one last
-    fetched = 0
+    fetched, by_webdav = 0, False
     while pending:
         folder, file, page = pending.pop()
         if file is not None:
@@ -97,16 +99,19 @@ def walk(
             continue
         fetched += 1
         try:
-            listing = fetch_listing(client, page or join_url(url, folder), moved=not folder)
+            if fetched == 1:
+                listing, by_webdav = _fetch_first(client, url, folder)
+            else:
+                listing = _fetch_folder(client, url, folder, page, by_webdav=by_webdav)
         except AnystoreError as error:
-            if folder == prefix and page is None:
+            if fetched == 1:
                 raise
             yield Problem(folder, error)
             continue
         if listing is not None:
             yield from _foreign_names(url, folder, listing)
             pending += [(folder, None, one) for one in reversed(listing.more) if origin_of(one) == origin_of(url)]
-            pending += [(*one, None) for one in _below(folder, listing)]
+            pending += _below(folder, listing)
         elif not folder:
             raise BackendError(
                 f"{masked_url(join_url(url, folder))} is a page, but no listing that can be read: "
@@ -117,13 +122,44 @@ def walk(
             yield ListedFile(key, join_url(url, key), hides_folder=True)
 
 
-def fetch_listing(client: Client, url: str, *, moved: bool = True) -> Listing | None:
+def _fetch_first(client: Client, url: str, folder: str) -> tuple[Listing | None, bool]:
+    """Fetch the page of the first folder, if need be by WebDAV; tell whether it took that."""
+    listing: Listing | None = None
+    failure: AnystoreError | None = None
+    try:
+        listing = _fetch_folder(client, url, folder, None)
+    except (BackendError, DoesNotExist) as error:  # the latter is what Apache says of a folder that WebDAV lists
+        failure = error
+    if listing is not None:
+        return listing, False
+    with suppress(AnystoreError):  # then the first answer tells more
+        listing = _fetch_folder(client, url, folder, None, by_webdav=True)
+    if listing is None and failure is not None:
+        raise failure
+    return listing, listing is not None
+
+
+def _fetch_folder(
+    client: Client, url: str, folder: str, page: str | None, *, by_webdav: bool = False
+) -> Listing | None:
+    """Fetch the page of a folder; one whose name is no text has another URL than its key tells."""
+    try:
+        return fetch_listing(client, page or join_url(url, folder), moved=not folder, by_webdav=by_webdav)
+    except DoesNotExist:
+        other = undecoded_url(url, folder) if page is None else None
+        if other is None:
+            raise
+        return fetch_listing(client, other, moved=False, by_webdav=by_webdav)
+
+
+def fetch_listing(client: Client, url: str, *, moved: bool = True, by_webdav: bool = False) -> Listing | None:
     """Fetch the page of one folder, and read it.
 
     Args:
         client: Fetches the page.
         url: URL of the folder, ending in ``/``, but for a query.
         moved: Whether the server may answer from another path.
+        by_webdav: Whether it is asked by ``PROPFIND``.
 
     Returns:
         The listing, or None if the page is none.
@@ -132,7 +168,8 @@ def fetch_listing(client: Client, url: str, *, moved: bool = True) -> Listing | 
         DoesNotExist: If there is no such page.
         BackendError: If it cannot be fetched, or was moved.
     """
-    answer = client.request("GET", url, headers=_ACCEPT)
+    method, headers = ("PROPFIND", _WEBDAV) if by_webdav else ("GET", _ACCEPT)
+    answer = client.request(method, url, headers=headers)
     try:
         if not moved and decoded_path(answer.url) != decoded_path(url):
             moved_to = masked_url(answer.url)
@@ -140,25 +177,30 @@ def fetch_listing(client: Client, url: str, *, moved: bool = True) -> Listing | 
         body = answer.read(limit=_MAX_PAGE_BYTES)
     finally:
         answer.close()
+    if is_cut_off(body, answer.headers):
+        raise BackendError(f"{masked_url(answer.url)} told no length, and its page has no end; it may be cut off")
     return parse_listing(body, url=answer.url, content_type=answer.headers.get("content-type", ""))
 
 
-def _below(folder: str, listing: Listing) -> list[tuple[str, ListedEntry | None]]:
-    """Give what a folder holds, for a stack: the last name first."""
-    entries = (entry for entry in listing.entries if is_key(folder + entry.name))
-    ordered = sorted(entries, key=lambda entry: entry.name + "/" * entry.is_folder, reverse=True)
-    return [(f"{folder}{entry.name}/", None) if entry.is_folder else (folder, entry) for entry in ordered]
+def _below(folder: str, listing: Listing) -> list[tuple[str, ListedEntry | None, str | None]]:
+    """Give what a folder holds, for a stack: the last name first; of equal names, the one that is text as it stands."""
+    names = {entry.name: entry for entry in (*listing.undecoded, *listing.entries) if is_key(folder + entry.name)}
+    ordered = sorted(names.values(), key=lambda entry: entry.name + "/" * entry.is_folder, reverse=True)
+    return [
+        (f"{folder}{entry.name}/", None, entry.url) if entry.is_folder else (folder, entry, None) for entry in ordered
+    ]
 
 
 def _foreign_names(url: str, folder: str, listing: Listing) -> Iterator[Problem]:
     """Report names that are not text, or make no key; what is ours is passed over."""
     refused = [
         entry.name
-        for entry in listing.entries
+        for entry in (*listing.entries, *listing.undecoded)
         if not is_key(folder + entry.name) and folder + entry.name != PRIVATE_FOLDER
     ]
-    undecoded = [entry.name for entry in listing.undecoded]  # as a key, such a name would stand for another file
-    for name in (*listing.foreign, *undecoded, *refused):
+    plain = {entry.name for entry in listing.entries}
+    twins = [entry.name for entry in listing.undecoded if entry.name in plain]  # one key would stand for two files
+    for name in (*listing.foreign, *twins, *refused):
         shown = f"{folder}{name}"
         where = masked_url(join_url(url, folder))
         yield Problem(shown, BackendError(f"{where} lists a name that cannot be a key: {name!a}"), foreign=True)

@@ -210,7 +210,10 @@ def _parse_nginx(body: bytes, url: str) -> Listing | None:
     while match := _NGINX_ROW.match(page[1], position):
         position = match.end()
         name = unescape(match["name"].decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-        if match["type"] == b"other" or not is_plain(name):
+        if match["type"] == b"other":
+            continue
+        if not is_plain(name):
+            rows.append(Row(name, is_folder=False, odd=True))
             continue
         moment = parse_iso(match["mtime"].decode("latin-1"))
         row = Row(name, match["type"] == b"directory", modified=moment, modified_exact=moment is not None)

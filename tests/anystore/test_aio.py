@@ -20,25 +20,31 @@ from anystore.aio import AsyncStore
 from anystore.backends.memory import MemoryBackend
 from anystore.keys import parse_key
 from anystore.worker_threads import _Source, threads_of
-from tests.redis_servers import redis_server  # noqa: F401 - a fixture
+from tests.object_servers import BUCKET
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = [name for name, value in vars(AsyncStore).items() if not name.startswith("_") and inspect.isfunction(value)]
 LONG = 30  # seconds; what a test waits for happens at once, or not at all
 
 
-@pytest.fixture(params=["memory", "local", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "local", "sqlite", "zip", "redis", "postgres", "seaweedfs"])
 def store(request, tmp_path):
-    if request.param == "redis":
-        server = request.getfixturevalue("redis_server")
-        uri = f"redis://127.0.0.1:{server.port}/0/aio-{os.urandom(4).hex()}"
-    else:
-        uri = {
-            "memory": f"memory://aio-{tmp_path.name}",
-            "local": str(tmp_path),
-            "sqlite": f"sqlite:///{tmp_path}/x.db",
-        }[request.param]
-    return get_store(uri)
+    name, config = f"aio_{os.urandom(4).hex()}", None
+    match request.param:
+        case "redis":
+            uri = f"redis://127.0.0.1:{request.getfixturevalue('redis_server').port}/0/{name}"
+        case "postgres":
+            uri, config = request.getfixturevalue("postgres_server").url, {"table": name}
+        case "seaweedfs":
+            uri, config = f"s3://{BUCKET}/{name}", request.getfixturevalue("seaweedfs_server").config
+        case kind:
+            uri = {
+                "memory": f"memory://{name}",
+                "local": str(tmp_path),
+                "sqlite": f"sqlite:///{tmp_path}/x.db",
+                "zip": f"{tmp_path}/x.zip",
+            }[kind]
+    return get_store(uri, backend_config=config)
 
 
 class Gated(MemoryBackend):
@@ -586,3 +592,48 @@ def test_a_store_without_asyncio_does_not_load_it():
     assert "anystore.worker_threads" not in loaded
     assert "anystore.notebook" not in loaded
     assert parse_key("rich") not in loaded
+
+
+def stop(_):
+    return next(iter(()))
+
+
+async def drain(items):
+    return [item async for item in items]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda aio: aio.get("a", deserialization_func=stop),
+        lambda aio: aio.put("a", 2, serialization_func=stop),
+        lambda aio: drain(aio.stream("a", deserialization_func=stop)),
+    ],
+    ids=["get", "put", "stream"],
+)
+def test_a_function_that_raises_stop_iteration_leaves_nobody_waiting(call):
+    """Event loops take no such error from a thread, and whoever waits for it would wait for ever."""
+
+    async def main():
+        store = get_store("memory://aio-stop")
+        await store.aio.put("a", "1")
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(call(store.aio), 30)
+        assert await store.aio.get("a") == "1"
+
+    asyncio.run(main())
+
+
+async def pairs():
+    yield "a", 1
+
+
+@pytest.mark.parametrize("items", [pairs(), 5, None, ["ab"], [1, 2], [("a",)]], ids=lambda items: type(items).__name__)
+def test_what_holds_no_pairs_is_refused(items):
+    async def main():
+        store = get_store("memory://aio-pairs")
+        with pytest.raises(InvalidOption, match="pairs of key and value"):
+            await store.aio.put_many(items)
+        assert list(store.iterate_keys()) == []
+
+    asyncio.run(main())

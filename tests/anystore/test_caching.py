@@ -376,6 +376,9 @@ def test_what_is_no_function_is_refused(function, message):
         ({"ttl": 0}, "ttl"),
         ({"ttl": "1h"}, "ttl"),
         ({"ttl": True}, "ttl"),
+        ({"ttl": 1e300}, "ttl"),
+        ({"ttl": timedelta.max}, "ttl"),
+        ({"wait": float("inf")}, "wait"),
         ({"wait": -1}, "wait"),
         ({"key_func": "x"}, "key_func"),
         ({"version": 1.5}, "version"),
@@ -390,6 +393,12 @@ def test_what_is_no_function_is_refused(function, message):
 def test_bad_options_are_refused_when_the_function_is_decorated(options, message):
     with pytest.raises(InvalidOption, match=message):
         anycache(**options)
+
+
+def test_the_longest_times_are_taken(store):
+    years = timedelta(days=365) * 1000
+    run = anycache(store=store, name="longest", ttl=years, wait=years)(lambda: 1)
+    assert (run(), run(), run.cache.stats().hits) == (1, 1, 1)
 
 
 def test_unknown_options_are_refused():

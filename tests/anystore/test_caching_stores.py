@@ -12,23 +12,8 @@ import numpy as np
 import pytest
 
 from anystore import Feature, anycache, get_store
-from tests.database_servers import postgres, postgres_server
-from tests.object_servers import BUCKET, moto, seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["postgres_server", "redis_server"]
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
+from tests.database_servers import postgres
+from tests.object_servers import BUCKET
 
 
 def _place(kind, ask, path):

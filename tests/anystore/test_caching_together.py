@@ -437,3 +437,17 @@ def test_no_thread_is_left_behind(tmp_path, monkeypatch):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     run(9)
+
+
+def test_a_function_that_raises_stop_iteration_leaves_no_task_waiting():
+    """Event loops take no such error from a thread, and whoever waits for it would wait for ever."""
+
+    @anycache(store=lambda: next(iter(())))
+    async def compute(number):
+        return number
+
+    async def main():
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(compute(1), 30)
+
+    asyncio.run(main())

@@ -20,10 +20,7 @@ from anystore import Feature, get_store
 from anystore.compression import find_format, unpack
 from anystore.errors import AlreadyExists, CodecError, DoesNotExist, InvalidOption, MissingExtra, Unsupported
 from anystore.extras import load
-from tests.object_servers import BUCKET, seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
+from tests.object_servers import BUCKET
 
 NAMES = ["gz", "zst", "bz2", "xz", "lz4"]
 KINDS = ["memory", "folder", "zip", "sqlite", "redis", "s3"]
@@ -48,12 +45,6 @@ UNPACK = {
     "xz": lzma.decompress,
     "lz4": lambda data: lz4.frame.open(io.BytesIO(data)).read(),
 }
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 @pytest.fixture(params=KINDS)

@@ -1,12 +1,16 @@
 """``anystore crawl`` and ``anystore documents`` as processes: what they print, and their exit codes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from anystore import get_store
+from anystore.crawling import documents
+from tests.servers import nginx
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,39 @@ def test_what_fails_is_told_once_and_makes_the_exit_code_1(served):
     assert done.stderr.startswith("anystore: ")
     assert anystore("crawl", served.url, "target", "--verify", "slow").returncode == 2
     assert anystore("--store", "x", "crawl", served.url, "target").returncode == 2
+
+
+def test_a_failure_makes_the_exit_code_1_also_with_json(served):
+    (served.root / "back\\slash").touch()
+    done = anystore("crawl", served.url, "target", "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["fetched"], report["failed"], report["complete"]) == (1, 3, 1, False)
+    assert "cannot be a key" in report["failures"][0]["reason"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_it_finds_all_that_was_fetched_the_next_time(tmp_path, number):
+    root = tmp_path / "root"
+    root.mkdir()
+    for place in range(40):
+        (root / f"{place:02}").write_bytes(b"x" * 50_000)
+    (root / "large").write_bytes(b"x" * 20_000_000)
+    with nginx(root, directives="limit_rate 100k;") as server:
+        command = [sys.executable, "-m", "anystore", "crawl", server.url, "target", "--concurrency", "4"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while len(list(get_store("target").iterate_keys())) < 5 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    there = sorted(get_store("target").iterate_keys())
+    assert 5 <= len(there) < 41
+    assert "large" not in there
+    written = {one.key for one in documents("target", status="ok")}
+    assert written <= set(there)
+    assert len(there) - len(written) <= 4  # what was on its way into the target
 
 
 def test_documents_are_lines(served):

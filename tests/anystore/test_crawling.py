@@ -284,6 +284,20 @@ def test_a_journal_is_compacted(source, target, tmp_path, monkeypatch):
     assert counts(crawl(source, target)) == (20, 0, 20, 0, 0)
 
 
+def test_a_long_segment_is_not_made_longer(source, target, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_LONG_LINES", 10)
+    monkeypatch.setattr(journal, "_APPEND_SECONDS", 0.0)
+    for turn in range(2):
+        source.put_many({f"d/{number}.txt": f"{turn}" * 30 for number in range(45)})
+        crawl(source, target)
+    segments = list((tmp_path / "target" / ".anystore" / "crawl").glob("*.jsonl"))
+    assert max(len(one.read_bytes().splitlines()) for one in segments) <= 11
+    assert len(segments) >= 9
+    assert [run.number for run in runs(target)] == [1, 2]
+    assert len(list(documents(target))) == 45
+    assert counts(crawl(source, target)) == (45, 0, 45, 0, 0)
+
+
 class Full(PrefixBackend):
     """Takes what is private, and no documents."""
 

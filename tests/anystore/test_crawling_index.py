@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anystore.crawling.index import Index
-from anystore.crawling.records import RECORD, Record
+from anystore.crawling.records import Record, read_record, write_record
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 def record(key, **fields):
     values = {"source": "s", "url": f"https://host/{key}", "status": "ok", "first_seen": NOW, "seen": NOW, "run": 1}
     made = Record(key=key, **values | fields)
-    return made, RECORD.dump_json(made, exclude_defaults=True)
+    return made, write_record(made)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_last_record_counts(index):
     index.put([record("b", size=3)])
     assert len(index) == 2
     found = index.find(["a", "b", "c"])
-    assert {key: one.size for key, one in found.items()} == {"a": 2, "b": 3}
+    assert {key: read_record(line).size for key, line in found.items()} == {"a": 2, "b": 3}
     assert [one.key for one in index.unseen()] == ["a"]
 
 

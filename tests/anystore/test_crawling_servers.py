@@ -2,13 +2,14 @@
 
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
 from anystore import get_store
 from anystore.crawling import crawl, documents
-from tests.object_servers import BUCKET, moto
+from anystore.web.fetcher import Fetcher
+from tests.object_servers import BUCKET
 from tests.remote_servers import apache, wsgidav
 from tests.servers import nginx, python_http
 from tests.web_servers import apache_listing, caddy, lighttpd
@@ -108,6 +109,27 @@ def test_every_name_arrives_from(name, tree, tmp_path):
     assert target.get("a b.txt") == b"changed, and of another length"
 
 
+@pytest.mark.parametrize("name", [name for name in SERVERS if name not in ("apache-plain", "python")])
+def test_what_a_listing_proves_is_not_asked_for(name, tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    for number in range(20):
+        path = root / "folder" / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 2000)
+        os.utime(path, (LONG_AGO - number, LONG_AGO - number))
+    if os.geteuid() == 0:
+        for path in (tmp_path, *tmp_path.parents[:3]):
+            path.chmod(0o755)
+    asked, add = [], Fetcher.add
+    monkeypatch.setattr(Fetcher, "add", lambda self, fetch, **how: (asked.append(fetch.url), add(self, fetch, **how)))
+    target = get_store(tmp_path / "target", serialization_mode="raw")
+    with SERVERS[name](root) as url:
+        assert crawl(url, target).fetched == 20
+        asked.clear()
+        assert crawl(url, target).unchanged == 20
+        assert asked == [f"{url}robots.txt", url, f"{url}folder/"]
+
+
 @pytest.mark.parametrize("server", [apache, wsgidav], ids=["apache", "wsgidav"])
 def test_webdav(server, tmp_path):
     with server() as running:
@@ -123,22 +145,23 @@ def test_webdav(server, tmp_path):
         assert report.complete, report.failures
         assert stored(target) == {name: name for name in ("a b.txt", "sub/c#d.txt", "sub/deep/50%.txt")}
         assert crawl(source, target, robots=False).unchanged == 3
+        assert sorted(source.iterate_keys()) == ["a b.txt", "sub/c#d.txt", "sub/deep/50%.txt"]
+        assert list(source.iterate_keys(prefix="sub/deep")) == ["sub/deep/50%.txt"]
 
 
-def test_a_public_bucket(tmp_path):
-    with ExitStack() as stack:
-        server = stack.enter_context(moto())
-        bucket = get_store(f"s3://{BUCKET}/crawl", backend_config=dict(server.config))
-        bucket.put_many({f"folder {number % 3}/value #{number}": f"v{number}" for number in range(25)})
-        for key in bucket.iterate_keys():
-            server.s3().put_object_acl(Bucket=BUCKET, Key=f"crawl/{key}", ACL="public-read")
-        url = f"{server.url}/{BUCKET}/?prefix=crawl/&max-keys=10"
-        target = get_store(tmp_path / "target")
-        report = crawl(url, target, robots=False)
-        assert report.complete, report.failures
-        assert len(stored(target)) == 25
-        assert target.get("crawl/folder 1/value #4") == "v4"
-        assert {one.status for one in documents(target)} == {"ok"}
+def test_a_public_bucket(tmp_path, moto_server):
+    bucket = get_store(f"s3://{BUCKET}/crawl", backend_config=dict(moto_server.config))
+    bucket.put_many({f"folder {number % 3}/value #{number}": f"v{number}" for number in range(25)})
+    client = moto_server.s3()
+    for key in bucket.iterate_keys():
+        client.put_object_acl(Bucket=BUCKET, Key=f"crawl/{key}", ACL="public-read")
+    url = f"{moto_server.url}/{BUCKET}/?prefix=crawl/&max-keys=10"
+    target = get_store(tmp_path / "target")
+    report = crawl(url, target, robots=False)
+    assert report.complete, report.failures
+    assert len(stored(target)) == 25
+    assert target.get("crawl/folder 1/value #4") == "v4"
+    assert {one.status for one in documents(target)} == {"ok"}
 
 
 def test_a_sitemap_and_a_page_of_links(tmp_path):

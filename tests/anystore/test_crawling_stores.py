@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import nullcontext
+from uuid import uuid4
 
 import pytest
 
@@ -15,7 +16,7 @@ from anystore.crawling import crawl, documents, runs
 from anystore.crawling.journal import Journal
 from anystore.errors import BackendError
 from anystore.keys import private_key
-from tests.object_servers import BUCKET, moto
+from tests.object_servers import BUCKET
 from tests.redis_servers import redis_program
 from tests.redis_servers import running as running_redis
 from tests.remote_servers import openssh, pyftpd, wsgidav
@@ -25,9 +26,8 @@ LONG_AGO = time.time() - 7200
 
 
 @pytest.fixture
-def bucket():
-    with moto() as server:
-        yield lambda name: get_store(f"s3://{BUCKET}/{name}", backend_config=dict(server.config))
+def bucket(moto_server):
+    return lambda name: get_store(f"s3://{BUCKET}/{uuid4().hex}/{name}", backend_config=dict(moto_server.config))
 
 
 class Counting(PrefixBackend):

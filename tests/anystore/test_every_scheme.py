@@ -9,31 +9,9 @@ import uuid
 
 import pytest
 
-from anystore import Feature, get_store
+from anystore import Feature, cli, get_store
 from anystore.errors import CodecError, DoesNotExist
-from tests.database_servers import mariadb_server, postgres_server
-from tests.object_servers import BUCKET, azurite, moto, seaweedfs
-from tests.redis_servers import redis_server, valkey_server
-
-__all__ = ["mariadb_server", "postgres_server", "redis_server", "valkey_server"]
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azurite_server():
-    with azurite() as server:
-        yield server
+from tests.object_servers import BUCKET
 
 
 def _place(kind, ask, path):
@@ -141,7 +119,7 @@ def test_a_file_of_several_parts(store):
 
 PROCESS = """
 import json, sys
-from anystore import get_store
+from anystore import cli, get_store
 store = get_store(sys.argv[1], backend_config=json.loads(sys.argv[2]))
 for number in range(10):
     store.put(f"process/{sys.argv[3]}/{number}", number)
@@ -187,23 +165,19 @@ def test_a_lock_has_one_holder(store):
         assert second.token == first.token + 1
 
 
-def test_the_command_line(place, tmp_path):
+def test_the_command_line(place, tmp_path, monkeypatch, capfdbinary):
     uri, config = place
-    environment = os.environ | {"ANYSTORE_URI": uri}
-    environment |= {f"ANYSTORE_BACKEND_CONFIG__{name.upper()}": value for name, value in config.items()}
+    monkeypatch.setenv("ANYSTORE_URI", uri)
+    for name, value in config.items():
+        monkeypatch.setenv(f"ANYSTORE_BACKEND_CONFIG__{name.upper()}", value)
 
-    def run(*arguments, code=0, data=b""):
-        done = subprocess.run(
-            [sys.executable, "-m", "anystore", *arguments],
-            env=environment,
-            input=data,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout if not code else done.stderr.decode()
+    def run(*arguments, code=0):
+        assert cli.run(arguments) == code, capfdbinary.readouterr()
+        captured = capfdbinary.readouterr()
+        return captured.out if not code else captured.err.decode()
 
-    run("put", "a/b", "-", data=bytes(range(256)))
+    put = [sys.executable, "-m", "anystore", "put", "a/b", "-"]
+    subprocess.run(put, input=bytes(range(256)), check=True)
     assert run("get", "a/b") == bytes(range(256))
     run("cp", "a/b", "c")
     run("cp", "a/b", str(tmp_path / "file"))

@@ -38,26 +38,10 @@ from anystore.filesystem.folders import MOST, MadeFolders
 from anystore.filesystem.urls import join_url, split_url
 from anystore.store import Store
 from tests.filesystem_stores import ALL, opened
-from tests.object_servers import moto, seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
 
 
 class Stop(Exception):
     """What a test raises in the middle of a write."""
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
 
 
 @pytest.fixture(params=[kind for kind in ALL if kind != "seaweedfs"])

@@ -6,22 +6,6 @@ import pytest
 from fsspec.tests import abstract
 
 from tests.filesystem_stores import opened
-from tests.object_servers import moto, seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 class Fixtures(abstract.AbstractFixtures):

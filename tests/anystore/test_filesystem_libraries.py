@@ -22,22 +22,12 @@ from upath import UPath
 from zarr.storage import FsspecStore
 
 from tests.filesystem_stores import REAL, opened, place
-from tests.object_servers import seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
 
 ROWS = 3000
 
 
 class SourceBroke(Exception):
     """What a test raises in the middle of a write."""
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 @pytest.fixture(params=REAL)

@@ -32,7 +32,7 @@ from anystore.testing import BackendSuite
 from anystore.testing.ground import at_once
 from anystore.uris import parse_uri
 from tests.anystore import test_backends
-from tests.object_servers import BUCKET, moto, seaweedfs
+from tests.object_servers import BUCKET
 from tests.remote_servers import (
     PASSWORD,
     QUOTED_PASSWORD,
@@ -56,12 +56,6 @@ def opened(uri, **config):
 
 
 @pytest.fixture(scope="module")
-def sftp():
-    with openssh() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def ftp():
     with pyftpd() as server:
         yield server
@@ -76,18 +70,6 @@ def dav():
 @pytest.fixture(scope="module")
 def apache_dav():
     with apache() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
         yield server
 
 
@@ -115,8 +97,8 @@ class OnServer(test_backends.InFolder):
 
 class TestSftp(OnServer):
     @pytest.fixture
-    def backend(self, sftp):
-        return self.opened(sftp)
+    def backend(self, sftp_server):
+        return self.opened(sftp_server)
 
 
 class TestFtp(OnServer):
@@ -268,9 +250,9 @@ def test_password_in_the_uri_or_the_configuration(server):
         assert QUOTED_PASSWORD not in repr(backend) + backend.uri
 
 
-def test_missing_key_file_and_unknown_host(sftp):
-    check_clear(opened(sftp.uri, **{**sftp.config, "key_filename": "/no/such/key"}))
-    check_clear(opened(sftp.uri, **{**sftp.config, "known_hosts": os.devnull}))
+def test_missing_key_file_and_unknown_host(sftp_server):
+    check_clear(opened(sftp_server.uri, **{**sftp_server.config, "key_filename": "/no/such/key"}))
+    check_clear(opened(sftp_server.uri, **{**sftp_server.config, "known_hosts": os.devnull}))
 
 
 def test_missing_bucket_is_no_missing_value(moto_server):
@@ -359,10 +341,10 @@ def test_server_that_stops_while_a_value_is_written(server):
     assert list(backend.keys()) == [KEY]
 
 
-def test_answer_that_never_comes_is_an_error(sftp):
-    backend = opened(sftp.uri + "/paused", answer_timeout=0.3, **sftp.config)
+def test_answer_that_never_comes_is_an_error(sftp_server):
+    backend = opened(sftp_server.uri + "/paused", answer_timeout=0.3, **sftp_server.config)
     backend.put(KEY, b"x")
-    sessions = sessions_of(sftp)
+    sessions = sessions_of(sftp_server)
     for one in sessions:
         os.kill(one, signal.SIGSTOP)
     try:
@@ -437,8 +419,8 @@ class Stubborn(SftpFiles):
         fs.ftp.rename(path, target)
 
 
-def test_server_that_does_not_move_over_a_file(sftp):
-    backend = opened(f"{sftp.uri}/stubborn", **sftp.config)
+def test_server_that_does_not_move_over_a_file(sftp_server):
+    backend = opened(f"{sftp_server.uri}/stubborn", **sftp_server.config)
     files = backend._files
     backend._files = Stubborn(
         files.protocol, files._class, files.root, arguments=files.arguments, uri=files.uri, hidden=files.hidden
@@ -446,7 +428,7 @@ def test_server_that_does_not_move_over_a_file(sftp):
     for data in (b"one", b"two", b"three"):
         backend.put(KEY, data)
         assert backend.get(KEY) == data
-    assert [path.name for path in (sftp.root / "stubborn").rglob("*") if path.is_file()] == ["value"]
+    assert [path.name for path in (sftp_server.root / "stubborn").rglob("*") if path.is_file()] == ["value"]
 
 
 def test_value_that_the_server_holds_only_a_part_of_is_not_published(server):
@@ -496,9 +478,9 @@ def test_whole_value_is_read_again_when_it_is_replaced_meanwhile(server, monkeyp
     backend.close()
 
 
-def test_parts_over_sftp_are_exact_and_leave_nothing(sftp):
+def test_parts_over_sftp_are_exact_and_leave_nothing(sftp_server):
     """paramiko's own way keeps, now and then, what it asks for twice."""
-    backend = opened(f"{sftp.uri}/parts", **sftp.config)
+    backend = opened(f"{sftp_server.uri}/parts", **sftp_server.config)
     data = os.urandom(20 << 20)
     backend.put(KEY, data)
     with backend.reader(KEY) as reader:

@@ -317,9 +317,8 @@ def test_listing_is_never_short_in_silence(faulty_server):
 
 
 def test_foreign_names_are_skipped_with_one_warning(nginx_server):
-    for name in (b"caf\xe9", b"na\xefve"):
-        with open(os.fsencode(nginx_server.root) + b"/" + name, "wb"):
-            pass
+    for name in ("back\\slash", "\\"):
+        (nginx_server.root / name).touch()
     place(nginx_server.root, KEY)
     with pytest.warns(ForeignNameWarning, match="2 names") as caught:
         assert list(http(nginx_server.url).keys()) == [KEY]
@@ -327,6 +326,29 @@ def test_foreign_names_are_skipped_with_one_warning(nginx_server):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(http(nginx_server.url).keys("folder/")) == [KEY]
+
+
+@pytest.mark.parametrize("form", ["html", "json", "xml"])
+def test_names_that_are_no_text_are_listed_and_read_percent_encoded(tmp_path, form):
+    files = {b"50%-caf\xe9": b"one", b"sub \xff/\xfc%b": b"two", b"caf%E9": b"text", b"fine": b"three"}
+    for name, data in files.items():
+        path = os.fsencode(tmp_path) + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+    with nginx(tmp_path, autoindex_format=form) as server:
+        backend = http(server.url)
+        keys = ["50%25-caf%E9", "caf%E9", "fine", "sub %FF/%FC%25b"]
+        assert list(backend.keys()) == keys
+        assert [backend.get(parse_key(key)) for key in keys] == [b"one", b"text", b"three", b"two"]
+        assert backend.stat(parse_key(keys[0])).size == 3
+        assert list(backend.keys("sub %FF/")) == ["sub %FF/%FC%25b"]
+        assert not backend.exists(parse_key("na%EFve"))
+        with open(os.fsencode(tmp_path) + b"/caf\xe9", "wb"):
+            pass
+        with pytest.warns(ForeignNameWarning, match="1 name"):
+            assert list(backend.keys()) == keys
+        assert backend.get(parse_key("caf%E9")) == b"text"
 
 
 def test_first_key_costs_two_pages(nginx_server):

@@ -14,7 +14,7 @@ import pytest
 
 from anystore import get_store
 from anystore.backend import Feature
-from anystore.backends.local import LocalBackend
+from anystore.backends.local import LocalBackend, tree
 from anystore.backends.local.values import entry_of
 from anystore.errors import (
     BackendError,
@@ -483,3 +483,38 @@ def test_a_reader_reads_no_other_file_once_it_is_closed(backend, tmp_path):
     reader.close()
     with backend.reader(key("b")), pytest.raises(BackendError):  # which has the number that the other had
         next(pieces)
+
+
+def test_many_values_survive_the_pruning_of_their_folder(backend):
+    def items():
+        for number in range(5):
+            yield key(f"a/b/{number}"), b"x"
+            if number != 4:
+                backend.delete(key(f"a/b/{number}"))  # the folder goes with it
+
+    backend.put_many(items())
+    assert list(backend.keys()) == ["a/b/4"]
+
+
+def test_many_values_leave_the_root_no_more_than_one(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(tree, "_KEPT_SECONDS", 0.0)
+
+    def items():
+        yield key("a/1"), b"x"
+        (tmp_path / "root/a").rename(tmp_path / "outside")
+        (tmp_path / "root/a").symlink_to(tmp_path / "outside")
+        yield key("a/2"), b"x"
+
+    with pytest.raises(BackendError, match="symbolic link"):
+        backend.put_many(items())
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["1"]
+
+
+def test_many_values_keep_nothing_open(backend, tmp_path):
+    backend.put_many([(key("a"), b"x")])
+    before = len(os.listdir("/proc/self/fd"))
+    backend.put_many((key(f"{number % 7}/{number}"), b"x") for number in range(50))
+    with pytest.raises(KeyConflict):
+        backend.put_many([(key("1/x"), b"x"), (key("a/b"), b"x")])
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not list((tmp_path / "root/.anystore/tmp").iterdir())

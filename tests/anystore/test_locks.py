@@ -14,10 +14,7 @@ from anystore import get_store
 from anystore.errors import BackendError, InvalidKey, InvalidOption, Unsupported
 from anystore.keys import private_key
 from tests.database_servers import postgres
-from tests.redis_servers import redis_server
 from tests.servers import HOST
-
-__all__ = ["redis_server"]
 
 
 @pytest.fixture(params=["memory", "local", "sqlite", "redis"])

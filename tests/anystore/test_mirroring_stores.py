@@ -12,12 +12,7 @@ from anystore import get_store, mirror
 from anystore.backends.wrap import unwrap
 from anystore.errors import InvalidOption, Unsupported
 from anystore.mirroring.limits import Limits
-from tests.database_servers import postgres_server
-from tests.object_servers import BUCKET, Spoilt, meddler, moto, seaweedfs
-from tests.redis_servers import redis_server
-from tests.remote_servers import openssh
-
-__all__ = ["postgres_server", "redis_server"]
+from tests.object_servers import BUCKET, Spoilt, meddler
 
 MIB = 1 << 20
 # Every store takes them but for what it declares: here are names that a URL, a pattern or a shell would trip over.
@@ -30,31 +25,13 @@ VALUES = {name: name.encode() for name in NASTY} | {
 }
 
 
-@pytest.fixture(scope="module")
-def seaweed_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def sftp_server():
-    with openssh() as server:
-        yield server
-
-
 @pytest.fixture
 def open_store(request, tmp_path):
     """Open an empty store of a kind, raw."""
 
     def opened(kind, folder="store"):
         folder = f"{folder}-{os.urandom(4).hex()}"
-        if kind in ("seaweed", "moto"):
+        if kind in ("seaweedfs", "moto"):
             server = request.getfixturevalue(f"{kind}_server")
             return get_store(f"s3://{BUCKET}/{folder}", backend_config=server.config, serialization_mode="raw")
         if kind == "sftp":
@@ -83,7 +60,7 @@ def counts(report):
     return report.copied, report.skipped, report.deleted
 
 
-STORES = ["local", "sqlite", "zip", "redis", "postgres", "seaweed", "moto", "sftp"]
+STORES = ["local", "sqlite", "zip", "redis", "postgres", "seaweedfs", "moto", "sftp"]
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -106,7 +83,7 @@ def test_there_and_back(kind, open_store):
     assert contents(back) == contents(source)
 
 
-@pytest.mark.parametrize(("one", "other"), [("redis", "seaweed"), ("moto", "seaweed"), ("sqlite", "redis")])
+@pytest.mark.parametrize(("one", "other"), [("redis", "seaweedfs"), ("moto", "seaweedfs"), ("sqlite", "redis")])
 def test_between_servers(one, other, open_store):
     source, target = open_store(one), open_store(other)
     source.put_many(VALUES)
@@ -115,7 +92,7 @@ def test_between_servers(one, other, open_store):
     assert counts(mirror(source, target, delete=True)) == (0, len(VALUES), 0)
 
 
-@pytest.mark.parametrize("kind", ["seaweed", "moto", "redis", "sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["seaweedfs", "moto", "redis", "sqlite", "postgres"])
 def test_a_service_copies_its_own_values(kind, open_store, monkeypatch):
     whole = open_store(kind)
     source, target = whole.under("from"), whole.under("to")
@@ -127,7 +104,7 @@ def test_a_service_copies_its_own_values(kind, open_store, monkeypatch):
     assert contents(target) == VALUES
 
 
-@pytest.mark.parametrize("kind", ["seaweed", "redis"])
+@pytest.mark.parametrize("kind", ["seaweedfs", "redis"])
 def test_two_folders_opened_apart_are_one_service(kind, open_store, monkeypatch):
     source, target = open_store(kind, "from"), open_store(kind, "to")
     source.put_many(VALUES)
@@ -139,12 +116,12 @@ def test_two_folders_opened_apart_are_one_service(kind, open_store, monkeypatch)
     assert counts(mirror(source, target, compare="version")) == (0, len(VALUES), 0)
 
 
-def test_buckets_of_one_name_on_two_services_are_two(seaweed_server, moto_server):
-    one, other = (get_store(f"s3://{BUCKET}", backend_config=s.config) for s in (seaweed_server, moto_server))
+def test_buckets_of_one_name_on_two_services_are_two(seaweedfs_server, moto_server):
+    one, other = (get_store(f"s3://{BUCKET}", backend_config=s.config) for s in (seaweedfs_server, moto_server))
     one.put("both/a", "1")
     assert mirror(one, other, prefix="both").copied == 1
     with pytest.raises(InvalidOption, match="overlap"):
-        mirror(one, get_store(f"s3://{BUCKET}/both", backend_config=seaweed_server.config))
+        mirror(one, get_store(f"s3://{BUCKET}/both", backend_config=seaweedfs_server.config))
 
 
 def test_a_web_server(nginx_server, open_store):
@@ -168,16 +145,16 @@ def test_an_expiry_goes_from_server_to_server(open_store):
     assert counts(mirror(source, target)) == (1, 0, 0)
     assert abs((target.info("a").expires - source.info("a").expires).total_seconds()) < 2
     assert counts(mirror(source, target)) == (0, 1, 0)
-    report = mirror(source, open_store("seaweed"))
+    report = mirror(source, open_store("seaweedfs"))
     assert (report.copied, report.failed) == (0, 1)
     assert "expire" in report.failures[0].reason
 
 
-def test_a_cut_connection_is_made_up_for(seaweed_server, open_store, tmp_path):
+def test_a_cut_connection_is_made_up_for(seaweedfs_server, open_store, tmp_path):
     source = open_store("local")
     source.put_many(VALUES)
-    with meddler(seaweed_server) as server:
-        config = seaweed_server.config | {"endpoint_url": server.url}
+    with meddler(seaweedfs_server) as server:
+        config = seaweedfs_server.config | {"endpoint_url": server.url}
         target = get_store(f"s3://{BUCKET}/meddled", backend_config=config, serialization_mode="raw")
         assert target.features
         server.spoil("PUT", *[Spoilt(status=503, code="SlowDown")] * 8, *[Spoilt(cut=0)] * 4)
@@ -214,7 +191,7 @@ class TestExecutors:
             assert pool.submit(int, "5").result() == 5
         assert contents(target) == VALUES
 
-    @pytest.mark.parametrize("kind", ["sqlite", "seaweed", "redis"])
+    @pytest.mark.parametrize("kind", ["sqlite", "seaweedfs", "redis"])
     def test_processes(self, kind, processes, source, open_store):
         target = open_store(kind)
         assert counts(mirror(source, target, executor=processes, workers=4)) == (len(VALUES), 0, 0)
@@ -222,7 +199,7 @@ class TestExecutors:
         target.put("extra", b"1")
         assert counts(mirror(source, target, executor=processes, delete=True)) == (0, len(VALUES), 1)
 
-    @pytest.mark.parametrize("kind", ["postgres", "seaweed"])
+    @pytest.mark.parametrize("kind", ["postgres", "seaweedfs"])
     def test_a_dask_cluster_of_several_processes(self, kind, dask, source, open_store):
         target = open_store(kind)
         with dask.get_executor() as executor:

@@ -244,6 +244,14 @@ def test_a_listing_is_an_iterator_that_can_be_shown():
     assert "memory://notebook-listing" in repr(entries)
 
 
+def test_sizes_and_times_stay_on_one_line_beside_a_long_key():
+    store = get_store("memory://notebook-long-key")
+    store.put("x" * 300, "hello")
+    html = store.entries()._repr_html_()
+    lines = [cell.partition(">")[0] for cell in html.split("<td")[1:]]
+    assert ["nowrap" in line for line in lines] == [False, True, True]
+
+
 def test_a_listing_that_is_closed_lets_its_source_go():
     class Noting(MemoryBackend):
         closed = False

@@ -31,23 +31,11 @@ from anystore.errors import (
 )
 from anystore.keys import parse_key, private_key
 from anystore.uris import parse_uri
-from tests.object_servers import BUCKET, Spoilt, meddler, moto, seaweedfs
+from tests.object_servers import BUCKET, Spoilt, meddler, moto
 from tests.servers import free_port
 
 KEY = parse_key("folder/value")
 STREAM_MIB = int(os.environ.get("ANYSTORE_TEST_STREAM_MIB", "256"))
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from anystore.backends.objects import from_uri
 from anystore.backends.objects.configuration import read_configuration
 from anystore.errors import BackendError, InvalidOption, InvalidUri
 from anystore.uris import parse_uri
-from tests.object_servers import BUCKET, seaweedfs
+from tests.object_servers import BUCKET
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -130,19 +130,19 @@ def test_profile_is_read_as_the_tools_read_it(monkeypatch, tmp_path):
     assert read("s3://bucket", anon=True).keys is None
 
 
-def test_given_keys_are_not_mixed_with_the_environment(monkeypatch):
-    with seaweedfs() as server:
-        backend = from_uri(parse_uri(f"s3://{BUCKET}"), server.config)
-        backend.put("k", b"x")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.user)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.password)
-        by_environment = from_uri(parse_uri(f"s3://{BUCKET}"), {"endpoint_url": server.url})
-        assert by_environment.get("k") == b"x"
-        monkeypatch.setenv("AWS_SESSION_TOKEN", "another-identity")
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-        again = from_uri(parse_uri(f"s3://{BUCKET}"), server.config)
-        assert again.get("k") == b"x"
-        assert pickle.loads(pickle.dumps(again)).get("k") == b"x"
+def test_given_keys_are_not_mixed_with_the_environment(monkeypatch, seaweedfs_server):
+    server = seaweedfs_server
+    backend = from_uri(parse_uri(f"s3://{BUCKET}"), server.config)
+    backend.put("k", b"x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.user)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.password)
+    by_environment = from_uri(parse_uri(f"s3://{BUCKET}"), {"endpoint_url": server.url})
+    assert by_environment.get("k") == b"x"
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "another-identity")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    again = from_uri(parse_uri(f"s3://{BUCKET}"), server.config)
+    assert again.get("k") == b"x"
+    assert pickle.loads(pickle.dumps(again)).get("k") == b"x"
 
 
 def test_secret_in_an_error_is_masked_and_not_chained():

@@ -12,7 +12,7 @@ from anystore.backends.objects import from_uri
 from anystore.testing import BackendSuite
 from anystore.uris import parse_uri
 from tests.gcs_xml import xml_writes
-from tests.object_servers import BUCKET, azurite, fake_gcs, moto, seaweedfs
+from tests.object_servers import BUCKET, fake_gcs
 from tests.servers import HOST
 
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -21,24 +21,6 @@ NOWHERE = {
     "obstore takes no control character in a name": lambda key: bool(CONTROLS.search(key)),
     "objects are listed and deleted in XML, which has no U+FFFE and U+FFFF": lambda key: bool(NOT_XML.search(key)),
 }
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def azurite_server():
-    with azurite() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

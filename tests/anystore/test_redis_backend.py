@@ -26,13 +26,17 @@ from anystore.errors import (
 )
 from anystore.uris import parse_uri
 from tests.kvrocks_filter import KvrocksFilter
-from tests.redis_servers import own_server, redis_program, redis_server, running
-
-__all__ = ["own_server", "redis_server"]
+from tests.redis_servers import redis_program, running
 
 LONG = 3 << 20
 MEBIBYTES = int(os.environ.get("ANYSTORE_TEST_STREAM_MIB", "256"))
 NUMBERS = count()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def emptied(redis_server):
+    """Other modules leave what their killed writers have left."""
+    redis_server.command("FLUSHALL")
 
 
 @pytest.fixture

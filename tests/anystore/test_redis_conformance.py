@@ -6,9 +6,6 @@ from anystore.backends.redis import from_uri
 from anystore.testing import BackendSuite
 from anystore.uris import parse_uri
 from tests.kvrocks_filter import KvrocksFilter
-from tests.redis_servers import redis_server, tls_server, valkey_server
-
-__all__ = ["redis_server", "tls_server", "valkey_server"]
 
 
 class OnServer(BackendSuite):
@@ -68,13 +65,21 @@ class TestValkeyBelowAPrefix(OnServer):
         backend.close()
 
 
+@pytest.fixture(scope="module")
+def over_tls(tls_server):
+    """A backend for many tests: to read the authorities for each connection takes longer than a test."""
+    uri = parse_uri(f"rediss://127.0.0.1:{tls_server.port}")
+    backend = from_uri(uri, {"ssl_ca_certs": str(tls_server.home / "ca.pem")})
+    yield backend
+    backend.close()
+
+
 class TestRedisOverTls(OnServer):
     @pytest.fixture
-    def backend(self, tls_server):
-        uri = f"rediss://127.0.0.1:{tls_server.port}"
-        backend = self.opened(tls_server, uri, ssl_ca_certs=str(tls_server.home / "ca.pem"))
-        yield backend
-        backend.close()
+    def backend(self, tls_server, over_tls):
+        self.server = tls_server
+        tls_server.command("FLUSHALL")
+        return over_tls
 
 
 class TestRedisOnASocket(OnServer):

@@ -15,10 +15,7 @@ from anystore.backends.redis.address import Address
 from anystore.backends.redis.failures import DRIVER_ERRORS, explain
 from anystore.errors import AlreadyExists, AnystoreError, BackendError, DoesNotExist, ReadOnlyError, Unsupported
 from anystore.uris import parse_uri
-from tests.redis_servers import own_server, redis_server, tls_server
 from tests.servers import HOST, free_port
-
-__all__ = ["own_server", "redis_server", "tls_server"]
 
 KNOWN = {
     "AskError",

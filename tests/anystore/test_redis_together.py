@@ -15,9 +15,6 @@ from anystore.backends.redis import from_uri
 from anystore.errors import BackendError, InvalidUri, VersionMismatch
 from anystore.testing.ground import at_once
 from anystore.uris import parse_uri
-from tests.redis_servers import own_server, redis_server, valkey_server
-
-__all__ = ["own_server", "redis_server", "valkey_server"]
 
 LONG = 3 << 20
 OPEN = """

@@ -26,22 +26,13 @@ from anystore.errors import (
     InvalidUri,
     Unsupported,
 )
-from tests.object_servers import BUCKET, seaweedfs
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
+from tests.object_servers import BUCKET
 
 EVERY_BYTE = bytes(range(256))
 
 
 class Person(BaseModel):
     name: str
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 KINDS = ["path", "relative", "name", "file", "pathlike", "memory", "sqlite", "redis", "s3", "zip", "path into zip"]

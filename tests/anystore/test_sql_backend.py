@@ -77,7 +77,7 @@ class TestUri:
         assert pickle.loads(pickle.dumps(backend)).get("a") == b"x"
         assert backend.uri == f"sqlite:///{tmp_path}/relative.db"
 
-    @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "sqlite+pysqlite://"])
+    @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "sqlite://:memory:", "sqlite+pysqlite://"])
     def test_memory_is_each_backend_s_own(self, uri, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         one, two = make(uri), make(uri)
@@ -198,6 +198,7 @@ class TestOptions:
         with backend._values().connections._borrow() as connection:
             assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (4000,)
 
     def test_engine_takes_arguments(self, path):
         backend = make(f"sqlite:///{path}", engine_kwargs={"connect_args": {"cached_statements": 7}})

@@ -13,9 +13,6 @@ from anystore.testing import BackendSuite
 from anystore.testing.exclusive import Exclusive
 from anystore.testing.expiring import Expiring
 from anystore.uris import parse_uri
-from tests.database_servers import mariadb_server, postgres_server
-
-__all__ = ["mariadb_server", "postgres_server"]  # fixtures
 
 CHUNK = 100_000  # another length than the backend's own, which it has to read all the same
 

@@ -22,11 +22,8 @@ from anystore.backends.sql.dialects import Failure, descriptor_of
 from anystore.errors import BackendError, DoesNotExist, InvalidOption, ReadOnlyError, VersionMismatch
 from anystore.uris import parse_uri
 from tests.anystore.test_sql_backend import INCREMENT, KILLED, go_on_after_a_fork
-from tests.database_servers import mariadb_server, postgres_server
 from tests.pooler import pooler
 from tests.servers import HOST, free_port
-
-__all__ = ["mariadb_server", "postgres_server"]  # fixtures
 
 LARGE = 3 << 20
 

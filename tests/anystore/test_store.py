@@ -664,3 +664,18 @@ def test_a_version_that_is_not_known_is_not_compared_in_silence(tmp_path):
     with pytest.raises(Unsupported, match=r"'a'.*not known"):
         store.put("a", "yours", if_version=None)
     assert store.get("a") == "mine"
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "ab", b"ab"], ids=repr)
+def test_what_is_not_many_is_refused(store, wrong):
+    store.put("a", 1)
+    for call in (lambda: list(store.get_many(wrong)), lambda: store.delete_many(wrong), lambda: store.put_many(wrong)):
+        with pytest.raises((InvalidOption, InvalidKey)):
+            call()
+    assert {entry.key for entry in store.entries()} == {"a"}
+
+
+def test_letters_are_no_pairs(store):
+    with pytest.raises(InvalidOption, match="pairs"):
+        store.put_many(["ab"])
+    assert list(store.entries()) == []

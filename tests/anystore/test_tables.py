@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from anystore import get_store
 from anystore.errors import CodecError, InvalidOption
+from anystore.keys import parse_key
 from anystore.tables import TableCodec, is_table, read_parquet_header
 
 UTC = datetime.UTC
@@ -268,11 +269,27 @@ def test_files_of_others_are_read(store, tmp_path):
     assert pd.read_parquet(tmp_path / "ours").shape == (2, 2)
 
 
-def test_the_header_of_a_parquet_file():
-    rows, schema = read_parquet_header(TableCodec("parquet").encode(AWKWARD))
-    assert (rows, schema.names) == (3, AWKWARD.schema.names)
-    with pytest.raises(CodecError, match="parquet"):
-        read_parquet_header(b"PAR1")
+def test_the_header_of_a_parquet_file(tmp_path):
+    data = TableCodec("parquet").encode(AWKWARD)
+    (tmp_path / "file").write_bytes(data)
+    (tmp_path / "broken").write_bytes(b"PAR1")
+    for content, broken in ((data, b"PAR1"), (tmp_path / "file", tmp_path / "broken")):
+        rows, schema = read_parquet_header(content)
+        assert (rows, schema.names) == (3, AWKWARD.schema.names)
+        with pytest.raises(CodecError, match="parquet"):
+            read_parquet_header(broken)
+
+
+@pytest.mark.parametrize("mode", ["parquet", "arrow", "csv"])
+def test_the_schema_of_what_is_wanted_is_read_without_rows(mode):
+    store = get_store("memory://schemas", serialization_mode=mode)
+    store.put("table", pa.table({"a": [1], "b": ["x"]}))
+    codec = TableCodec(mode, columns=["b"])
+    with store.backend.reader(parse_key("table")) as reader:
+        assert codec.read_schema(reader) == pa.schema([("b", pa.string())])
+        assert TableCodec(mode).read_schema(reader).names == ["a", "b"]
+        with pytest.raises(InvalidOption, match="no column"):
+            codec.selecting(["absent"], None).read_schema(reader)
 
 
 def test_what_is_a_table():

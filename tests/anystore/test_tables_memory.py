@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from tests.object_servers import BUCKET, seaweedfs
+from tests.object_servers import BUCKET
 
 MEBIBYTES = int(os.environ.get("ANYSTORE_TEST_STREAM_MIB", "256"))
 MOST_GROWTH = 64 << 20
@@ -51,12 +51,6 @@ before = peak()
 case(int(mebibytes))
 print(peak() - before)
 """
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
 
 
 CASES = [

@@ -19,12 +19,8 @@ from anystore.backends.wrap import ReadonlyBackend
 from anystore.errors import CodecError, InvalidOption
 from anystore.store import Store
 from anystore.tables import TableCodec
-from tests.database_servers import postgres_server
-from tests.object_servers import BUCKET, moto
-from tests.redis_servers import redis_server
+from tests.object_servers import BUCKET
 from tests.servers import nginx
-
-__all__ = ["postgres_server", "redis_server"]
 
 ROWS = 200_000
 
@@ -83,12 +79,6 @@ class CountingBackend(ReadonlyBackend):
         data = super().get(key)
         self.counts.append(len(data))
         return data
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,11 @@
 """Tables that are larger than memory: put from a stream of record batches, and streamed back."""
 
 import datetime
+import subprocess
+import sys
+import textwrap
 import uuid
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -21,21 +25,12 @@ from anystore.errors import (
     Unsupported,
     VersionMismatch,
 )
-from anystore.tables import TableCodec
+from anystore.tables import TableCodec, csv_streams
 from anystore.tables.grouping import GROUP_BYTES, GROUP_ROWS, group_batches
-from tests.object_servers import BUCKET, moto
-from tests.redis_servers import redis_server
-
-__all__ = ["redis_server"]
+from tests.object_servers import BUCKET
 
 MODES = ["parquet", "arrow", "csv"]
 ROWS = 20_000
-
-
-@pytest.fixture(scope="module")
-def moto_server():
-    with moto() as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "folder", "sqlite", "zip", "redis", "s3"])
@@ -457,3 +452,122 @@ def test_arrow_asks_python_for_no_part_of_a_short_value(mode, store, monkeypatch
     assert store.get("t", **wanted).num_rows == 10
     assert sum(batch.num_rows for batch in store.stream("t", serialization_mode=mode)) == 10
     assert sum(batch.num_rows for batch in store.stream("t", **wanted)) == 10
+
+
+# A long CSV file is read ahead by Arrow's threads, which call Python: they have to be done before anybody goes on.
+
+
+@pytest.fixture
+def handles(monkeypatch):
+    """Give what Arrow has of each long CSV file that is opened; a reference is empty once Arrow has let go."""
+    made = []
+
+    class Handle(csv_streams._Handle):
+        def __init__(self, file):
+            super().__init__(file)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(csv_streams, "_Handle", Handle)
+    return made
+
+
+def long_csv(memory, lines=400_000):
+    memory.put("long.csv", "code,plain\n" + "007,12345\n" * lines, serialization_mode="text")
+    return memory.stream("long.csv", serialization_mode="csv")
+
+
+def next_then(action):
+    def leave(stream):
+        next(stream)
+        action(stream)
+
+    return leave
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [list, lambda stream: stream.close(), next_then(lambda stream: stream.close()), next_then(lambda _: None)],
+    ids=["to the end", "closed unread", "closed", "forgotten"],
+)
+def test_arrow_has_let_go_of_a_long_csv_file_when_it_is_left(leave, memory, handles):
+    leave(long_csv(memory))
+    assert [reference() for reference in handles] == [None]
+
+
+def test_arrow_has_let_go_of_a_long_csv_file_that_cannot_be_read(memory, handles):
+    memory.put("long.csv", "code,plain\n" + "1,2,3\n" * 400_000, serialization_mode="text")
+    with pytest.raises(CodecError):
+        memory.stream("long.csv", serialization_mode="csv")
+    assert [reference() for reference in handles] == [None]
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_long_csv_file_that_breaks_off_raises_and_gives_no_half_row(after):
+    def pieces():
+        yield b"code,plain\n" + b"007,12345\n" * 120_000
+        yield from [b"007,12345\n" * 100_000] * after
+        yield b"007,1"
+        raise VersionMismatch("it was replaced")
+
+    found = []
+    with pytest.raises(VersionMismatch, match="replaced"):
+        found.extend(TableCodec("csv").iterate(PieceReader(pieces())))
+    assert all(set(batch.column("plain").to_pylist()) == {12345} for batch in found)
+
+
+def test_a_process_ends_well_that_leaves_tables_unread(tmp_path):
+    program = """
+        import atexit
+
+        @atexit.register  # called last
+        def tell():
+            print([handle() for handle in made])
+
+        import sys, weakref
+        from anystore import get_store
+        from anystore.tables import csv_streams
+
+        made = []
+
+        class Handle(csv_streams._Handle):
+            def __init__(self, file):
+                super().__init__(file)
+                made.append(weakref.ref(self))
+
+        csv_streams._Handle = Handle
+        store = get_store(sys.argv[1])
+        store.put("long.csv", "code,plain\\n" + "007,12345\\n" * 2_000_000, serialization_mode="text")
+        left = [store.stream("long.csv", serialization_mode="csv") for _ in range(3)]
+        next(left[0])
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    run = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "[None, None, None]\n", "")
+
+
+def test_a_forked_process_drops_a_long_csv_file_of_its_parent(tmp_path):
+    program = """
+        import os, sys
+        from anystore import get_store
+
+        store = get_store(sys.argv[1])
+        store.put("long.csv", "code,plain\\n" + "007,12345\\n" * 4_000_000, serialization_mode="text")
+        stream = store.stream("long.csv", serialization_mode="csv")
+        rows = next(stream).num_rows
+        child = os.fork()
+        if not child:
+            stream.close()
+            sys.exit()
+        print(os.waitpid(child, 0)[1], rows + sum(batch.num_rows for batch in stream))
+    """
+    arguments = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    run = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "0 4000000\n", "")
+
+
+@pytest.mark.parametrize("wanted", [{}, {"columns": ["value"]}, {"filters": [("turn", ">=", 0)]}])
+def test_rows_of_a_long_arrow_file_are_in_arrows_own_memory(wanted, store):
+    store.put("t", batches(2, 200_000), serialization_mode="arrow")
+    before = pa.total_allocated_bytes()
+    table = store.get("t", serialization_mode="arrow", **wanted)
+    assert pa.total_allocated_bytes() - before >= table.nbytes > 1 << 20

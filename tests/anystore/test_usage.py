@@ -85,3 +85,9 @@ def test_a_depth_that_is_none(store, depth):
 def test_a_prefix_that_is_none(store):
     with pytest.raises(InvalidKey):
         store.usage("../x")
+
+
+def test_bars_of_wide_letters_stand_one_below_the_other():
+    entries = [Entry(f"{folder}/1", 8, None) for folder in ("ascii", "emoji😀", "日本語", "e\u0301")]
+    _, *lines = str(measure_usage(entries, uri="", prefix="", depth=1)).splitlines()
+    assert [line.index("█") for line in lines] == [10, 9, 11, 7]  # of letters: an emoji is one, and two columns wide

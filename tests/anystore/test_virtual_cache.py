@@ -17,26 +17,9 @@ from anystore import get_store
 from anystore.errors import BackendError, DoesNotExist
 from anystore.virtual import open_virtual
 from anystore.virtual.cache import DiskCache
-from tests.database_servers import postgres_server
-from tests.object_servers import BUCKET, seaweedfs
-from tests.redis_servers import redis_server
-from tests.remote_servers import openssh
-
-__all__ = ["postgres_server", "redis_server"]
+from tests.object_servers import BUCKET
 
 KIND = ["memory", "zip", "sqlite", "postgres", "redis", "s3", "http", "sftp"]
-
-
-@pytest.fixture(scope="module")
-def seaweedfs_server():
-    with seaweedfs() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def sftp_server():
-    with openssh() as server:
-        yield server
 
 
 def open_store(kind, ask, path):

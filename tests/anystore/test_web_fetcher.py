@@ -10,7 +10,8 @@ import pytest
 
 from anystore.errors import BackendError, DoesNotExist
 from anystore.web.client import Client
-from anystore.web.fetcher import Fetch, Fetcher, deadline_of
+from anystore.web.easy import deadline_of
+from anystore.web.fetcher import Fetch, Fetcher
 from tests.faults import Fault
 from tests.servers import HOST
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from anystore.backend import Feature
+from anystore.backend import Entry, Feature
 from anystore.backends.memory import MemoryBackend
 from anystore.backends.wrap import PrefixBackend, ReadonlyBackend
 from anystore.errors import DoesNotExist, InvalidKey, ReadOnlyError
@@ -42,6 +42,8 @@ CALLS = {
     "scan": lambda backend: list(backend.scan()),
     "keys": lambda backend: list(backend.keys()),
     "get_many": lambda backend: list(backend.get_many([KEY])),
+    "digest_algorithm": lambda backend: backend.digest_algorithm(1),
+    "digest_of": lambda backend: backend.digest_of(Entry("a", 1, None)),
     "close": lambda backend: backend.close(),
     "put": lambda backend: backend.put(KEY, b"x"),
     "writer": lambda backend: backend.writer(KEY).abort(),
@@ -54,6 +56,7 @@ CALLS = {
     "delete": lambda backend: backend.delete(KEY),
 }
 READING = ["get", "read", "reader", "stat", "exists", "scan", "keys", "get_many", "close"]
+READING += ["digest_algorithm", "digest_of"]
 
 
 @pytest.mark.parametrize("method", CALLS)

@@ -126,3 +126,8 @@ def test_the_command_line_needs_cli(command):
 def test_dagster_needs_dagster():
     with pytest.raises(MissingExtra, match=r"pip install 'anystore-dagster\[dagster\]'"):
         from anystore_dagster import AnystoreResource  # noqa: F401, PLC0415
+
+
+def test_the_outside_half_of_pipes_needs_dagster_pipes():
+    with pytest.raises(MissingExtra, match=r"pip install 'anystore-dagster\[pipes\]'"):
+        from anystore_dagster import PipesAnystoreMessageWriter  # noqa: F401, PLC0415

@@ -5,23 +5,16 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import psycopg
 import pytest
 from nbclient import NotebookClient
 
-from tests.database_servers import postgres_server  # noqa: F401 - a fixture
-from tests.object_servers import BUCKET, seaweedfs
-from tests.redis_servers import redis_server  # noqa: F401 - a fixture
+from tests.object_servers import BUCKET
 from tests.servers import nginx
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 CELL_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    with seaweedfs() as server:
-        yield server
 
 
 @pytest.fixture
@@ -30,13 +23,16 @@ def store_uri(request, monkeypatch):
     name = request.param
     unique = f"notebook-{os.urandom(4).hex()}"
     if name == "s3":
-        server = request.getfixturevalue("s3_server")
+        server = request.getfixturevalue("seaweedfs_server")
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.user)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.password)
         return f"s3://{BUCKET}/{unique}"
     if name == "postgres":
-        return request.getfixturevalue("postgres_server").url
+        server = request.getfixturevalue("postgres_server")
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{unique}"')
+        return server.url_with(database=unique)
     if name == "redis":
         return f"redis://127.0.0.1:{request.getfixturevalue('redis_server').port}/0/{unique}"
     return None

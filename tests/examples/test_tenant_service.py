@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from anystore import get_store
-from tests.redis_servers import redis_server  # noqa: F401 - a fixture
 from tests.servers import HOST, ServerError, child, free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tenant_service"

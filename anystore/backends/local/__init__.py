@@ -11,13 +11,13 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
 from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options
-from anystore.backends.local.tree import Tree
+from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
 from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
 from anystore.keys import Key, is_private
@@ -125,6 +125,21 @@ class LocalBackend(Backend):
         finally:
             writer.abort()
 
+    def put_many(self, items: Iterable[tuple[Key, bytes]], *, ttl: float | None = None) -> None:
+        """Write temporary files and rename them, with no look at the folder of each that is in the same one."""
+        kept = KeptFolder()
+        try:
+            for key, data in items:
+                self.require_write(key, ttl=ttl)
+                writer = LocalWriter(self._tree, key, kept=kept)
+                try:
+                    writer.write(data)
+                    writer.commit()
+                finally:
+                    writer.abort()
+        finally:
+            kept.close()
+
     def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
         """Open a temporary file."""
         self.require_write(key, ttl=ttl)
@@ -205,10 +220,12 @@ class LocalBackend(Backend):
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         """Walk the folders in byte order, the names of one folder at a time in memory."""
         for key, item in self._walk(prefix, after):
-            with suppress(OSError):  # it vanished since
+            try:
                 status = item.stat()
-                if stat.S_ISREG(status.st_mode):
-                    yield entry_of(key, status)
+            except OSError:  # it vanished since
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield entry_of(key, status)
 
     def keys(self, prefix: str = "", after: Key | None = None) -> Iterator[str]:
         """Walk the folders without asking for sizes."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from operator import itemgetter
+from types import TracebackType
 from typing import NoReturn
 from zlib import crc32
 
@@ -28,12 +29,14 @@ _LOCKS = f"{PRIVATE_FOLDER}/locks"
 _LOCK_STRIPES = 256
 _LITTER_AGE = 24 * 3600.0
 _TRIES = 1000
+_KEPT_SECONDS = 0.05
 _SURELY_SHORT = MAX_KEY_BYTES // 4  # characters, which have up to four bytes
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
 _CONFLICTS = (NotADirectoryError, FileExistsError, IsADirectoryError)
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _TEMPORARY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _NUMBERS = count()
@@ -107,44 +110,38 @@ class Tree:
         real_base = os.path.realpath(self.root).rstrip("/") + "/"
         return (os.path.realpath(path) + "/").startswith(real_base)
 
-    @contextmanager
-    def locked(self, *keys: Key) -> Iterator[None]:
-        """Hold the locks of keys, in one order for everyone."""
-        descriptors: list[int] = []
-        try:
-            for stripe in sorted({crc32(key.encode()) % _LOCK_STRIPES for key in keys}):
-                descriptors.append(self._open_lock(stripe, keys[0]))
-                fcntl.flock(descriptors[-1], fcntl.LOCK_EX)
-            yield
-        finally:
-            for descriptor in descriptors:
-                # closing is not enough: a process that was forked meanwhile holds the lock as well
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-                os.close(descriptor)
+    def locked(self, *keys: Key) -> "Locks":
+        """Hold the locks of keys inside a block, in one order for everyone."""
+        return Locks(self, keys)
 
-    def _open_lock(self, stripe: int, key: Key) -> int:
+    def open_lock(self, stripe: int, key: Key) -> int:
+        """Open the file of a lock, and make it where it is missing."""
         path = f"{self._base}{_LOCKS}/{stripe:02x}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with self.errors(key, "write"):
-            try:
-                return os.open(path, flags, 0o666)
-            except FileNotFoundError:
+        try:
+            return os.open(path, _LOCK_FLAGS, 0o666)
+        except FileNotFoundError:
+            with self.errors(key, "write"):
                 os.makedirs(self._base + _LOCKS, exist_ok=True)
-                return os.open(path, flags, 0o666)
+                return os.open(path, _LOCK_FLAGS, 0o666)
+        except OSError as error:
+            self.fail(error, key, "write")
 
-    def rename(self, source: str, key: Key) -> None:
+    def rename(self, source: str, key: Key, kept: "KeptFolder | None" = None) -> None:
         """Move a file to the place of a key; pruning may remove the folder meanwhile."""
         folder, _, name = key.rpartition("/")
         for _ in range(_TRIES):
             try:
-                descriptor = self._open_folder(folder, key)
+                descriptor = self.open_folder(folder, key) if kept is None else kept.open(self, folder, key)
                 try:
                     os.replace(source, name, dst_dir_fd=descriptor)
                     if self.durable:
                         os.fsync(descriptor)
                 finally:
-                    os.close(descriptor)
+                    if kept is None:
+                        os.close(descriptor)
             except FileNotFoundError:
+                if kept is not None:
+                    kept.close()
                 continue
             except _CONFLICTS as error:
                 if not self._remove_empty_folders(self._base + key) and self._is_in_the_way(key):
@@ -156,7 +153,7 @@ class Tree:
                 return
         raise BackendError(f"{key!r} cannot be written to {self.root}: its folder keeps vanishing; try again")
 
-    def _open_folder(self, folder: str, key: Key) -> int:
+    def open_folder(self, folder: str, key: Key) -> int:
         """Open the folder of a key, and make it where it is missing."""
         path = self._base + folder
         try:
@@ -233,15 +230,17 @@ class Tree:
     def open_temporary(self, key: Key) -> tuple[int, str]:
         """Make a temporary file; litter of killed processes is swept away by the first one."""
         path = f"{self._base}{_TEMPORARY}/{os.getpid():x}-{time.time_ns():x}-{next(_NUMBERS):x}"
-        with self.errors(key, "write"):
+        try:
             if not self._swept:
                 self._swept = True
                 self._sweep()
-            try:
-                return os.open(path, _TEMPORARY_FLAGS, 0o666), path
-            except FileNotFoundError:
+            return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+        except FileNotFoundError:
+            with self.errors(key, "write"):
                 os.makedirs(self._base + _TEMPORARY, exist_ok=True)
                 return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+        except OSError as error:
+            self.fail(error, key, "write")
 
     def _sweep(self) -> None:
         oldest = time.time() - _LITTER_AGE
@@ -319,6 +318,67 @@ class Tree:
                 f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions"
             ) from error
         raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}") from error
+
+
+class KeptFolder:
+    """The folder of the last one of many writes, still open: the next one is nearly always in the same.
+
+    It is opened anew after a moment, since it may have been moved out of the root by then.
+    """
+
+    __slots__ = ("_descriptor", "_folder", "_until")
+
+    def __init__(self) -> None:
+        self._folder = ""
+        self._descriptor = -1
+        self._until = 0.0
+
+    def open(self, tree: Tree, folder: str, key: Key) -> int:
+        """Give the descriptor of a folder, which stays this object's."""
+        if self._descriptor < 0 or folder != self._folder or time.monotonic() > self._until:
+            self.close()
+            self._descriptor = tree.open_folder(folder, key)
+            self._folder, self._until = folder, time.monotonic() + _KEPT_SECONDS
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close what is open."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Locks:
+    """The locks of some keys; a class, since a generator would double what a write costs in Python."""
+
+    __slots__ = ("_descriptors", "_keys", "_tree")
+
+    def __init__(self, tree: Tree, keys: tuple[Key, ...]) -> None:
+        self._tree = tree
+        self._keys = keys
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> None:
+        stripes = {crc32(key.encode()) % _LOCK_STRIPES for key in self._keys}
+        try:
+            for stripe in sorted(stripes):
+                self._descriptors.append(self._tree.open_lock(stripe, self._keys[0]))
+                fcntl.flock(self._descriptors[-1], fcntl.LOCK_EX)
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        for descriptor in self._descriptors:
+            # closing is not enough: a process that was forked meanwhile holds the lock as well
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+        self._descriptors.clear()
 
 
 def _is_no_folder(path: str) -> bool:

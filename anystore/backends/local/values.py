@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from anystore.backend import CHUNK_BYTES, Entry, Reader, Writer
-from anystore.backends.local.tree import Tree
+from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.errors import AlreadyExists, AnystoreError, DoesNotExist
 from anystore.keys import Key
 
@@ -70,8 +70,18 @@ class LocalReader(Reader):
 class LocalWriter(Writer):
     """A temporary file, renamed by ``commit``."""
 
-    def __init__(self, tree: Tree, key: Key, *, create: bool, version: str | None, locked: bool = False) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        key: Key,
+        *,
+        create: bool = False,
+        version: str | None = None,
+        locked: bool = False,
+        kept: KeptFolder | None = None,
+    ) -> None:
         self._tree = tree
+        self._kept = kept
         self._key = key
         self._create = create
         self._version = version
@@ -85,7 +95,10 @@ class LocalWriter(Writer):
         size = len(rest)
         try:
             while rest:
-                rest = rest[os.write(self._open(), rest) :]
+                written = os.write(self._open(), rest)
+                if written == len(rest):
+                    break
+                rest = rest[written:]
         except OSError as error:
             self._tree.fail(error, self._key, "write")
         return size
@@ -114,7 +127,7 @@ class LocalWriter(Writer):
             else:
                 with self._tree.locked(self._key):
                     self._check()
-                    self._tree.rename(self._path, self._key)
+                    self._tree.rename(self._path, self._key, self._kept)
         except AnystoreError:
             self.abort()
             raise

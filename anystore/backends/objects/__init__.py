@@ -13,6 +13,7 @@ import obstore
 from anystore.backend import Backend, Entry, Feature, Reader, Writer
 from anystore.backends.objects.batches import delete_many, delete_name, get_many, get_whole, put_many
 from anystore.backends.objects.configuration import Configuration, read_configuration
+from anystore.backends.objects.digests import digest_algorithm, digest_of
 from anystore.backends.objects.listing import list_folder, scan
 from anystore.backends.objects.service import Service
 from anystore.backends.objects.values import (
@@ -180,6 +181,12 @@ class ObjectsBackend(Backend):
         mine = self._service.configuration
         theirs = other._service.configuration  # noqa: SLF001 - of this class
         return mine == replace(theirs, root=mine.root, uri=mine.uri)
+
+    def digest_algorithm(self, size: int | None) -> str | None:
+        return digest_algorithm(self._service, size)
+
+    def digest_of(self, entry: Entry, *, doubted: bool = False) -> str | None:
+        return digest_of(self._service, entry, doubted=doubted)
 
     def extent(self) -> tuple[Hashable, str]:
         one = self._service.configuration

@@ -65,8 +65,13 @@ def declared_traits(kind: str, endpoint: str, container: str) -> Traits | None:
     """
     host = urlsplit(endpoint).hostname or ""
     if kind == "s3" and (not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))):
-        return None if container.endswith(_DIRECTORY_BUCKET) else _ALL
+        return None if is_directory_bucket(container) else _ALL
     return _ALL if kind == "gcs" and not endpoint else None
+
+
+def is_directory_bucket(container: str) -> bool:
+    """Tell whether this is a directory bucket of S3, by its name; it lists in no order, and its ETags are random."""
+    return container.endswith(_DIRECTORY_BUCKET)
 
 
 def probe(store: Any, folder: str) -> Traits:

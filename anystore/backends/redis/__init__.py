@@ -102,6 +102,12 @@ class RedisBackend(Backend):
             raise self.missing(key)
         return entry_of(key, size, left, version=version[0].decode() if version else None)
 
+    def digest_algorithm(self, size: int | None) -> str | None:
+        return "sha1" if size is not None and wants_version(size) else None
+
+    def digest_of(self, entry: Entry, *, doubted: bool = False) -> str | None:
+        return entry.version  # None above that length, and in listings
+
     def exists(self, key: Key) -> bool:
         return bool(self._client.ask_again("look at", key, b"EXISTS", self._names.name(key)))
 

@@ -81,6 +81,8 @@ class SqlBackend(Backend):
         self._born = _process
         self._values_by_process: dict[object, Values] = {}
         self.shareable = not self._in_memory
+        if not is_sqlite(uri):
+            self.at_once = int(self._options.engine_kwargs.get("pool_size", self._options.pool_size)) or None
         if self._in_memory:
             self._token = token_hex(16)
             _MEMORY[self._token] = self

@@ -328,6 +328,7 @@ def prepare_connection(
     if engine.name == "sqlite":
         _use_write_ahead_log(engine, cursor, patience=busy_timeout)
         cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOGGED_PAGES}").fetchall()
     elif engine.name in ("mysql", "mariadb"):
         # the default locks gaps between keys, so that writers of different keys run into deadlocks
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -339,6 +340,9 @@ def prepare_connection(
             connection.prepare_threshold = None
     cursor.close()
 
+
+_LOGGED_PAGES = 4000
+"""Pages in the log of SQLite before it syncs the disk: as many as the first table of its index holds."""
 
 _SILENCE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 """What a connection over TCP is told, where the system knows it: seconds, but for the last one."""

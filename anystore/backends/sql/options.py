@@ -164,6 +164,8 @@ def engine_url(uri: StoreUri, options: Options) -> URL:
 
 def anchor(uri: StoreUri) -> StoreUri:
     """Make the path of SQLite's file absolute, so that it is the same file wherever the store is used."""
+    if is_sqlite(uri) and uri.host == ":memory" and not uri.path:  # sqlite://:memory:, as host and port
+        return replace(uri, host="")
     name = uri.path[1:]
     if not is_sqlite(uri) or uri.host or not name or name == ":memory:" or name.startswith("file:"):
         return uri
