@@ -6,12 +6,15 @@ SHELL := /bin/bash
 
 VENV := .venv
 BARE := .venv-bare
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 # Errors only: a machine's own package sources may have something to say about themselves at every call.
 PIP_INSTALL := -m pip install -qq --constraint constraints.txt
 # Servers that the tests start; the others come with the development tools from PyPI.
-SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2 lighttpd:lighttpd caddy:caddy
+SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2 lighttpd:lighttpd caddy:caddy chromium:chromium
 AZURITE := 3.35.0
+# One process for each core; each starts the servers that its tests want once, and begins with a part of the tests of its own.
+SPREAD := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
@@ -42,6 +45,11 @@ $(BARE)/.installed: pyproject.toml constraints.txt .ci/venv
 	@$(BARE)/bin/python $(PIP_INSTALL) --group bare --editable .
 	@touch $@
 
+$(OLDEST)/.installed: constraints-oldest.txt .ci/beside $(VENV)/.installed-dev
+	@echo "Installing the oldest Dagster that works into $(OLDEST), beside the packages of $(VENV)"
+	@.ci/beside $(OLDEST) $(VENV) constraints-oldest.txt
+	@touch $@
+
 demo: $(VENV)/.installed-demo ## Crawl documents into a store with Dagster [DOCS=all] [URL=https://…/] [STORE=URI]
 	@$(BIN)/python examples/document_pipeline/run_demo.py
 
@@ -56,19 +64,23 @@ servers: .node/node_modules/.bin/azurite ## Install the servers that the tests s
 	@echo "Installing Azurite, a server that speaks Azure's protocol, into .node"
 	@npm install --prefix .node --no-audit --no-fund --no-save --loglevel=error azurite@$(AZURITE) >/dev/null
 
-test: servers $(VENV)/.installed-dev $(BARE)/.installed ## Run all tests, with all extras and with none, on real servers
+test: servers $(VENV)/.installed-dev $(BARE)/.installed $(OLDEST)/.installed ## Run all tests, with all extras and with none, on real servers
 	@echo "== tests, all extras"
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 -m "not alone"
+	@$(BIN)/python -m pytest $(SPREAD) -m "not alone and not large"
+	@echo "== tests with long values, which measure the memory of one process"
+	@$(BIN)/python -m pytest $(SPREAD) -m large
 	@echo "== tests that measure time and memory, one by one"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m "alone and not large"
 	@echo "== tests, no extra"
 	@$(BARE)/bin/python -m pytest tests/bare
+	@echo "== Dagster bridge, oldest Dagster"
+	@PATH="$(CURDIR)/$(OLDEST)/bin:$(CURDIR)/$(BIN):$$PATH" $(OLDEST)/bin/python -m pytest $(SPREAD) -m "not alone" tests/anystore_dagster
 
 test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 GiB [ANYSTORE_TEST_STREAM_MIB=…]
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
 
 bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
-	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl; do \
+	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl dagster_io; do \
 		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
 
 lint: $(VENV)/.installed-dev ## Check style, formatting and layers
@@ -84,5 +96,5 @@ docs: $(VENV)/.installed-dev ## Build the documentation into site/
 check: lint types test docs ## Run everything that .ci/run runs
 
 clean: ## Remove the environments, caches and what was built; stores and their values stay
-	rm -rf $(VENV) $(BARE) site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BARE) $(OLDEST) site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

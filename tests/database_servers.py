@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from tests.servers import HOST, ServerError, child, free_port
 
 USER = "tester"
@@ -72,20 +70,6 @@ class DatabaseServer:
     def stop(self) -> None:
         """Stop the server; connections are cut."""
         self._running.close()
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[DatabaseServer]:
-    """Run PostgreSQL for all tests."""
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[DatabaseServer]:
-    """Run MariaDB for all tests."""
-    with mariadb() as server:
-        yield server
 
 
 @contextlib.contextmanager

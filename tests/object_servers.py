@@ -125,14 +125,32 @@ def seaweedfs() -> Iterator[ObjectServer]:
 @contextlib.contextmanager
 def moto(port: int | None = None) -> Iterator[ObjectServer]:
     """Serve S3 by moto, which keeps everything in memory, at a port of its own or at a given one."""
-    program = find_program("moto_server", install="pip install 'moto[s3,server]'")
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="moto-") as name:
-        argv = [program, "-H", HOST, "-p", str(port)]
+        argv = [sys.executable, "-c", _MOTO, "-H", HOST, "-p", str(port)]
         with quick_child(argv, answers(port, "/moto-api/", 200), log=Path(name) / "log"):
             server = ObjectServer(f"http://{HOST}:{port}", port, "anystore", "moto-secret-0123456789")
             server.s3().create_bucket(Bucket=BUCKET)
             yield server
+
+
+# For each request moto looks through all the services it knows, which takes as long as the answer.
+_MOTO = """
+import sys
+from moto import server
+from moto.moto_server.werkzeug_app import create_backend_app
+
+class S3Alone:
+    def __init__(self, _create):
+        self.s3, self.own = (create_backend_app(name) for name in ("s3", "moto_api"))
+
+    def __call__(self, environ, start_response):
+        app = self.own if environ["PATH_INFO"].startswith("/moto-api/") else self.s3
+        return app(environ, start_response)
+
+server.DomainDispatcherApplication = S3Alone
+server.main(sys.argv[1:])
+"""
 
 
 @contextlib.contextmanager
@@ -171,11 +189,16 @@ def fake_gcs() -> Iterator[ObjectServer]:
 
 @dataclass(frozen=True)
 class Spoilt:
-    """What becomes of one request: answered by a status and an error code, or by so many bytes before a reset."""
+    """What becomes of one request: answered by a status and an error code, or by so many bytes before a reset.
+
+    ``flip`` spoils one byte of what is written, or read; ``headers`` are added to the answer.
+    """
 
     status: int | None = None
     code: str = ""
     cut: int | None = None
+    flip: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Meddler(ThreadingHTTPServer):
@@ -194,20 +217,25 @@ class Meddler(ThreadingHTTPServer):
         self.behind = behind
         self.url = f"http://{HOST}:{self.server_address[1]}"
         self.asked: list[tuple[str, str, dict[str, str]]] = []
-        self._next: list[tuple[str, Spoilt]] = []
+        self._next: list[tuple[str, str, Spoilt]] = []
         self._lock = threading.Lock()
 
-    def spoil(self, method: str, *spoilt: Spoilt) -> None:
-        """Spoil the next requests of a method, one after the other."""
+    def spoil(self, method: str, *spoilt: Spoilt, path: str = "") -> None:
+        """Spoil the next requests of a method whose path ends so, one after the other."""
         with self._lock:
-            self._next += [(method, one) for one in spoilt]
+            self._next += [(method, path, one) for one in spoilt]
+
+    def heal(self) -> None:
+        """Spoil nothing any more."""
+        with self._lock:
+            self._next.clear()
 
     def fate_of(self, method: str, path: str, headers: dict[str, str]) -> Spoilt:
         """Note a request, and say what becomes of it."""
         with self._lock:
             self.asked.append((method, path, headers))
-            for place, (wanted, spoilt) in enumerate(self._next):
-                if wanted == method:
+            for place, (wanted, end, spoilt) in enumerate(self._next):
+                if wanted == method and path.partition("?")[0].endswith(end):
                     del self._next[place]
                     return spoilt
         return Spoilt()
@@ -239,9 +267,11 @@ class _MeddledAnswer(BaseHTTPRequestHandler):
         behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             behind.putheader(name, value)
-        behind.endheaders(body)
+        behind.endheaders(_flipped(body) if fate.flip else body)
         answer = behind.getresponse()
         data = answer.read()
+        if fate.flip and self.command == "GET":
+            data = _flipped(data)
         behind.close()
         if fate.cut is not None and self.command != "GET":  # done, but the client never hears of it
             self._reset()
@@ -250,6 +280,8 @@ class _MeddledAnswer(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("connection", "keep-alive", "transfer-encoding", "content-length"):
                 self.send_header(name, value)
+        for name, value in fate.headers:
+            self.send_header(name, value)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
         self.send_header("Content-Length", length or "0")
         self.end_headers()
@@ -264,6 +296,10 @@ class _MeddledAnswer(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+def _flipped(body: bytes) -> bytes:
+    return bytes([body[0] ^ 1]) + body[1:] if body else body
 
 
 @contextlib.contextmanager

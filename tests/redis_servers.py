@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-import pytest
 import trustme
 
 from tests.servers import HOST, ServerError, child, free_port
@@ -152,29 +151,16 @@ def make_certificates(home: Path) -> tuple[Sequence[str], ssl.SSLContext]:
     return [*map(str, files), "--tls-auth-clients", "no"], context
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """Run one Redis for all tests; each takes a database or a prefix of its own."""
-    with running(redis_program()) as server:
-        yield server
+def redis(*options: str) -> contextlib.AbstractContextManager[RedisServer]:
+    """Run Redis."""
+    return running(redis_program(), *options)
 
 
-@pytest.fixture(scope="session")
-def valkey_server() -> Iterator[RedisServer]:
-    """Run one Valkey for all tests."""
-    with running(valkey_program()) as server:
-        yield server
+def valkey() -> contextlib.AbstractContextManager[RedisServer]:
+    """Run Valkey."""
+    return running(valkey_program())
 
 
-@pytest.fixture(scope="session")
-def tls_server() -> Iterator[RedisServer]:
-    """Run one Redis that speaks TLS alone, with a certificate of its own making."""
-    with running(redis_program(), tls=make_certificates) as server:
-        yield server
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """Run a Redis for one test, which may stop it or set it up as it likes."""
-    with running(redis_program()) as server:
-        yield server
+def redis_over_tls() -> contextlib.AbstractContextManager[RedisServer]:
+    """Run a Redis that speaks TLS alone, with a certificate of its own making."""
+    return running(redis_program(), tls=make_certificates)

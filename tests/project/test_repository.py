@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+OLDEST = (ROOT / "constraints-oldest.txt").read_text().splitlines()
 NOT_OURS = {"__pycache__", "site", "dist", "anystore-data"}
 OURS_BUT_HIDDEN = {".ci", ".github", ".gitignore"}
 # Put together here, lest this file match itself.
@@ -55,10 +56,17 @@ def test_no_address_of_a_registry_and_no_path_of_a_machine():
     assert found == []
 
 
-def test_constraints_are_names_and_versions_and_nothing_more():
-    assert [line for line in CONSTRAINTS if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==\d[\w.]*", line)] == []
-    names = [normal(line) for line in CONSTRAINTS]
+@pytest.mark.parametrize("lines", [CONSTRAINTS, OLDEST], ids=["newest", "oldest"])
+def test_constraints_are_names_and_versions_and_nothing_more(lines):
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==\d[\w.]*", line)] == []
+    names = [normal(line) for line in lines]
     assert len(set(names)) == len(names)
+
+
+def test_the_oldest_dagster_of_the_tests_is_the_oldest_that_the_extra_allows():
+    [wanted] = PROJECT["project"]["optional-dependencies"]["dagster"]
+    [oldest] = re.findall(r">=([\d.]+)", wanted)
+    assert f"dagster=={oldest}.0" in OLDEST
 
 
 def test_every_requirement_is_pinned():
