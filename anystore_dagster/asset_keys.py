@@ -6,8 +6,8 @@ under ``raw/orders.partitions/2024-01-01.value``, and one of two dimensions unde
 ``dagster.runs/RUN/STEP/OUTPUT.value``. Keys say nothing of types, so a value is found whatever
 annotation asks for it.
 
-The endings ``.value``, ``.partitions``, ``.runs`` and ``.hashed`` are ours: a name that has one
-of them is escaped. So every value is a file that no folder is called like, and two names never
+The endings ``.value``, ``.partitions``, ``.runs``, ``.hashed``, ``.versions`` and ``.files`` are ours: a name that has
+one of them is escaped. So every value is a file that no folder is called like, and two names never
 share a key, on backends too that cannot hold both ``a`` and ``a/b``.
 """
 
@@ -24,11 +24,14 @@ MAX_KEY_BYTES = 768
 """Length of the longest key, in UTF-8 bytes: 1,024, less a prefix."""
 
 _VALUE, _PARTITIONS, _RUNS, _HASHED = ".value", ".partitions", ".runs", ".hashed"
-_RUNS_FOLDER = "dagster" + _RUNS
+_VERSIONS, _FILES = ".versions", ".files"
+RUNS_FOLDER = "dagster" + _RUNS
+"""The folder of what operations hand on."""
+
 _EMPTY = "%empty"
 _HEAD_BYTES = 120
 _UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\A\.")
-_OUR_ENDING = re.compile(r"\.(?=(?:value|partitions|runs|hashed)\Z)", re.IGNORECASE)
+_OUR_ENDING = re.compile(r"\.(?=(?:value|partitions|runs|hashed|versions|files)\Z)", re.IGNORECASE)
 _CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 
 
@@ -66,10 +69,10 @@ def asset_value_key(asset: Sequence[str], partition: Sequence[str] | None = None
     """
     if not asset or (partition is not None and not partition):
         raise ValueError("an asset's path and a partition have at least one part")
-    folders = [_escape(name) for name in asset]
+    folders = [escape_name(name) for name in asset]
     if partition is not None:
         folders[-1] += _PARTITIONS
-        folders.extend(_escape(name) for name in partition)
+        folders.extend(escape_name(name) for name in partition)
     return _join(folders)
 
 
@@ -91,7 +94,7 @@ def output_value_key(identifier: Sequence[str]) -> str:
     """
     if not identifier:
         raise ValueError("an output is named by its run, step and name")
-    return _join([_RUNS_FOLDER, *(_escape(name) for name in identifier)])
+    return _join([RUNS_FOLDER, *(escape_name(name) for name in identifier)])
 
 
 def parse_value_key(key: str) -> ValueAddress | None:
@@ -110,9 +113,9 @@ def parse_value_key(key: str) -> ValueAddress | None:
     if not key.endswith(_VALUE):
         return None
     segments = key.removesuffix(_VALUE).split("/")
-    if any(segment.removesuffix(_PARTITIONS).endswith(_HASHED) for segment in segments):
+    if any(segment.removesuffix(_PARTITIONS).endswith((_HASHED, _VERSIONS, _FILES)) for segment in segments):
         return None
-    if segments[0] == _RUNS_FOLDER:
+    if segments[0] == RUNS_FOLDER:
         return ValueAddress(tuple(_unescape(segment) for segment in segments[1:]), is_output=True)
     marked = [number for number, segment in enumerate(segments) if segment.endswith(_PARTITIONS)]
     if not marked:
@@ -126,18 +129,47 @@ def parse_value_key(key: str) -> ValueAddress | None:
 
 def _join(segments: list[str]) -> str:
     key = "/".join(segments) + _VALUE
-    if len(key.encode()) <= MAX_KEY_BYTES:
-        return key
-    return f"{_cut(segments[0])}.{_digest(key)}{_HASHED}{_VALUE}"
+    return key if len(key.encode()) <= MAX_KEY_BYTES else shorten_key(segments[0], key, ending=_VALUE)
 
 
-def _escape(name: str) -> str:
-    """Write a name as one segment, from which :func:`_unescape` reads it back."""
+def shorten_key(head: str, key: str, *, ending: str) -> str:
+    """Write a key that is too long as a readable head and a hash.
+
+    Args:
+        head: What it is to begin with.
+        key: The key.
+        ending: What it is to end with.
+
+    Returns:
+        A key of its own, which does not tell the long one any more.
+
+    Example:
+        >>> shorten_key("raw", "raw/" + "x" * 2000, ending=".value")
+        'raw.cba8041fdf86e5de3bf4dbf4d6c6ce7c.hashed.value'
+    """
+    return f"{_cut(head)}.{_digest(key)}{_HASHED}{ending}"
+
+
+def escape_name(name: str, *, endings: re.Pattern[str] = _OUR_ENDING, room: int = MAX_SEGMENT_BYTES) -> str:
+    """Write a name as one segment of a key; no two names are written alike.
+
+    Args:
+        name: Any text.
+        endings: The dot of an ending that is not to be mistaken for one of ours.
+        room: The most bytes, of which a little is kept free for an ending.
+
+    Returns:
+        A segment that every medium can hold. It can be read back, unless it was shortened.
+
+    Example:
+        >>> escape_name("a/b.value")
+        'a%2Fb%2Evalue'
+    """
     if not name:
         return _EMPTY  # no name is written so: a percent sign in one is escaped
     escaped = _UNSAFE.sub(lambda match: _percent(match[0]), name)
-    escaped = _OUR_ENDING.sub("%2E", escaped)
-    if len(escaped.encode()) + len(_PARTITIONS) <= MAX_SEGMENT_BYTES:
+    escaped = endings.sub("%2E", escaped)
+    if len(escaped.encode()) + len(_PARTITIONS) <= room:
         return escaped
     return f"{_cut(escaped)}.{_digest(escaped)}{_HASHED}"
 

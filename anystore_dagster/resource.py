@@ -1,26 +1,42 @@
 """A store as a Dagster resource: configuration in, a :class:`anystore.Store` out."""
 
-import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from dagster import Config, ConfigurableResource, EnvVar
-from dagster._config.field_utils import IntEnvVar  # what EnvVar.int() gives; no public name
-from pydantic import ConfigDict, Field, PrivateAttr
+from dagster import ConfigurableResource, DagsterEventType, DagsterInstance, EnvVar, InitResourceContext
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from anystore import Store, get_store
-from anystore.errors import InvalidOption, InvalidUri
-from anystore.uris import MASK, is_secret_name, parse_uri
+from anystore.errors import InvalidOption, InvalidUri, Unsupported
+from anystore.settings import read_default_settings
+from anystore.uris import StoreUri, parse_uri
+from anystore_dagster.config_types import STORE_TYPES
+from anystore_dagster.dagster_internals import (
+    ConfigurableResourceFactory,
+    DefinitionConfigSchema,
+    replace_resource_types,
+    replace_types,
+)
+from anystore_dagster.literal_secrets import hide_secrets, reveal_secrets
+from anystore_dagster.variables import resolve_variables, variable_name
 
 SerializationMode = Literal["auto", "raw", "text", "json", "pickle", "parquet", "arrow", "csv"]
 """How values become bytes; the names that anystore takes."""
 
+_MAY_BE_VARIABLES = ("uri", "username", "password", "prefix")
+_IN_AZURE = ("az", "abfs", "abfss", "adl")  # whose URIs name the container where others name the user
+_STEP_WORKERS = {DagsterEventType.STEP_WORKER_STARTING, DagsterEventType.STEP_WORKER_STARTED}
 
-class StoreSettings(Config):
+
+class StoreSettings(ConfigurableResourceFactory[Any]):
     """The fields that say which store is meant, for a resource or an IO manager.
+
+    A class that derives from it names it before the class of Dagster.
 
     Attributes:
         uri: Where the store is.
+        username: The name to log in with.
+        password: The password, or the secret part of a key.
         prefix: A folder in the store.
         backend_config: Options and credentials of the backend.
         serialization_mode: How values become bytes.
@@ -32,9 +48,20 @@ class StoreSettings(Config):
     uri: str | None = Field(
         default=None,
         description=(
-            "Where the store is: a path, or scheme://…, such as memory://name or https://host/files/. "
-            "Without it, the default store: ANYSTORE_URI, else ./anystore-data. "
-            "Give a URI that holds a password as EnvVar, or {env: NAME} in YAML."
+            "Where the store is: a path, or scheme://…, such as s3://bucket/folder, postgresql://host/database, "
+            "redis://host/0 or https://host/files/. Without it, the default store: ANYSTORE_URI, else "
+            "./anystore-data. Give a URI that holds a password as {env: NAME}."
+        ),
+    )
+    username: str | None = Field(
+        default=None,
+        description="The name to log in with; of S3 the access key. Instead of one in the URI.",
+    )
+    password: str | None = Field(
+        default=None,
+        description=(
+            "The password; of S3 the secret key. Instead of one in the URI. Give it as {env: NAME}: it is read where "
+            "the store is used, and shown nowhere. A literal is refused in run configuration, which is kept and shown."
         ),
     )
     prefix: str = Field(
@@ -44,8 +71,8 @@ class StoreSettings(Config):
     backend_config: dict[str, Any] = Field(
         default_factory=dict,
         description=(
-            "Options and credentials of the backend, such as {password: {env: STORE_PASSWORD}}. EnvVar, or {env: NAME} "
-            "in YAML, may stand at any depth, and is read when the store is used."
+            "Options and credentials of the backend by name, such as {endpoint_url: http://…, token: {env: NAME}}. "
+            "{env: NAME} may stand at any depth, and is read where the store is used."
         ),
     )
     serialization_mode: SerializationMode = Field(
@@ -58,6 +85,51 @@ class StoreSettings(Config):
     readonly: bool = Field(default=False, description="Whether every write and deletion is refused.")
 
     _opened: Store | None = PrivateAttr(default=None)
+    _run: tuple[DagsterInstance, str] | None = PrivateAttr(default=None)
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**hide_secrets(_with_variables(fields)))
+        replace_resource_types(self, STORE_TYPES)
+
+    @classmethod
+    def configure_at_launch(cls, **fields: Any) -> Any:
+        """Give a resource of which fields can be set in the launchpad, or have to be.
+
+        Args:
+            fields: Those that are known now.
+
+        Returns:
+            What :class:`dagster.Definitions` takes in place of it; of a resource one class of Dagster's, of an IO
+            manager another.
+        """
+        partial = super().configure_at_launch(**hide_secrets(_with_variables(fields)))
+        replace_resource_types(partial, STORE_TYPES)
+        return partial
+
+    @classmethod
+    def to_config_schema(cls) -> DefinitionConfigSchema:
+        """Describe the fields to Dagster.
+
+        Returns:
+            The schema, for a function that is decorated with ``@resource``.
+        """
+        return DefinitionConfigSchema(replace_types(super().to_config_schema().as_field(), STORE_TYPES))
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        """Refuse a name or password that is given twice, as far as that is known when definitions load."""
+        if isinstance(self.uri, str) and variable_name(self.uri) is None:
+            _with_credentials(self.backend_config, self.username, self.password, uri=self.uri)
+        return self
+
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        """Remember the run, to know later whether its steps share this process.
+
+        Args:
+            context: Dagster's, of the resource.
+        """
+        if context.instance is not None and context.run is not None:
+            self._run = (context.instance, context.run.run_id)
 
     def open_store(self) -> Store:
         """Open the store, or give the one that was opened before.
@@ -66,29 +138,57 @@ class StoreSettings(Config):
             The store; nothing is connected yet.
 
         Raises:
-            InvalidOption: If a variable of the environment that the configuration names is not set.
+            InvalidOption: If a variable of the environment that the configuration names is not set, or a credential
+                is given twice, or was given in Python for another store or in another process.
             InvalidUri: If there is no such backend, or the URI is not what it takes.
             MissingExtra: If the library that the scheme needs is not installed.
+            Unsupported: If the store is in memory, and the steps of the run are in other processes.
         """
         if self._opened is None:
-            config = resolve_variables(self.backend_config, where="backend_config")
+            fields = {name: getattr(self, name) for name in ("uri", "username", "password", "backend_config", "prefix")}
+            given = {name: resolve_variables(value, where=name) for name, value in reveal_secrets(fields).items()}
+            settings = read_default_settings() if given["uri"] is None else None
+            uri, config = given["uri"], given["backend_config"]
+            config = _with_credentials(
+                settings.backend_config if settings and not config else config,
+                given["username"],
+                given["password"],
+                uri=settings.uri if settings else uri,
+            )
+            self._check_processes(settings.uri if settings else uri)
             store = get_store(
-                resolve_variables(self.uri, where="uri"),
+                uri,
                 backend_config=config or None,
                 serialization_mode=self.serialization_mode,
                 # False leaves it to the settings of the default store, which may be read-only itself
                 readonly=self.readonly or None,
             )
-            folder = resolve_variables(self.prefix, where="prefix")
-            self._opened = store.under(folder) if folder else store
+            self._opened = store.under(given["prefix"]) if given["prefix"] else store
         return self._opened
 
+    def _check_processes(self, uri: str) -> None:
+        if self._run is None or not _is_in_memory(uri):
+            return
+        instance, run_id = self._run
+        if instance.get_records_for_run(run_id, of_type=_STEP_WORKERS, limit=1).records:
+            raise Unsupported(
+                f"{uri} keeps values in the memory of one process, and the steps of this run run in other processes, "
+                "each with a memory of its own: use a path or the URI of a service, or run all steps in one process "
+                "(executor_def=in_process_executor, or execution: {config: {in_process: {}}})"
+            )
+
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Show the fields, with secrets masked."""
-        return _mask_fields(super().__repr_args__())
+        """Show variables by their names."""
+        for name, value in super().__repr_args__():
+            variable = variable_name(value)
+            yield name, {"env": variable} if variable else value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields as Dagster sees them; secrets stay in this process, and so does the open store."""
+        return _remake, (type(self), {name: getattr(self, name) for name in sorted(self.model_fields_set)})
 
 
-class AnystoreResource(ConfigurableResource[Any], StoreSettings):
+class AnystoreResource(StoreSettings, ConfigurableResource[Any]):
     """Values under keys on any backend, in any asset, op, sensor or schedule.
 
     The store is opened when it is first used, and kept for as long as this resource lives.
@@ -106,71 +206,48 @@ class AnystoreResource(ConfigurableResource[Any], StoreSettings):
         return self.open_store()
 
 
-def resolve_variables(value: Any, *, where: str) -> Any:
-    """Replace ``EnvVar`` and ``{"env": NAME}`` by what the environment says, at any depth.
-
-    Args:
-        value: A part of a configuration.
-        where: Its place, for the message, such as ``backend_config.auth``.
-
-    Returns:
-        The same, resolved.
-
-    Raises:
-        InvalidOption: If a variable is not set; the message names it and its place.
-
-    Example:
-        >>> resolve_variables({"timeout": 3, "retries": [1, 2]}, where="backend_config")
-        {'timeout': 3, 'retries': [1, 2]}
-    """
-    name = _variable_name(value)
-    if name is not None:
-        found = os.environ.get(name)
-        if found is None:
-            raise InvalidOption(
-                f"{where} of the store asks for the environment variable {name}, which is not set; "
-                "set it, also where steps run"
-            )
-        return found
-    if isinstance(value, Mapping):
-        return {key: resolve_variables(part, where=f"{where}.{key}") for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolve_variables(part, where=f"{where}[{number}]") for number, part in enumerate(value)]
-    return value
+def _remake(kind: type[StoreSettings], fields: Mapping[str, Any]) -> StoreSettings:
+    return kind(**fields)
 
 
-def _variable_name(value: Any) -> str | None:
-    if isinstance(value, EnvVar | IntEnvVar):
-        return value.env_var_name
-    # Dagster gives nested variables as they stand in YAML
-    if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str):
-        return value["env"]
-    return None
+def _with_variables(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``{"env": NAME}`` as an EnvVar where pydantic expects text."""
+    found = dict(fields)
+    for name in _MAY_BE_VARIABLES:
+        variable = variable_name(found.get(name))
+        if variable is not None:
+            found[name] = EnvVar(variable)
+    return found
 
 
-def _mask_fields(fields: Iterable[tuple[str | None, Any]]) -> Iterable[tuple[str | None, Any]]:
-    """Mask the secrets among the fields of a resource; names of variables stay."""
-    for name, value in fields:
-        if name == "uri" and isinstance(value, str) and _variable_name(value) is None:
-            yield name, _masked_uri(value)
-        elif name == "backend_config":
-            yield name, _masked(value)
-        else:
-            yield name, value
+def _with_credentials(
+    config: Mapping[str, Any], username: str | None, password: str | None, *, uri: str
+) -> dict[str, Any]:
+    """Put name and password among the options of the backend, where every network backend takes them."""
+    options = dict(config)
+    parts = _parse(uri)
+    in_azure = parts.scheme in _IN_AZURE and parts.password is None
+    for name, value, in_uri in (
+        ("username", username, None if in_azure else parts.username),
+        ("password", password, parts.password),
+    ):
+        if value is None:
+            continue
+        if in_uri is not None or options.get(name) is not None:
+            place = "uri" if in_uri is not None else "backend_config"
+            raise InvalidOption(f"the {name} of {parts.masked} is given twice, also in {place}; give it once")
+        options[name] = value
+    return options
 
 
-def _masked_uri(uri: str) -> str:
+def _parse(uri: str) -> StoreUri:
     try:
-        return parse_uri(uri).masked
+        return parse_uri(uri)
     except InvalidUri:
-        return MASK
+        return StoreUri(scheme="")  # that it is none is said when the store is opened
 
 
-def _masked(value: Any, name: str = "") -> Any:
-    if _variable_name(value) is not None:
-        return value
-    if isinstance(value, Mapping):
-        return {key: _masked(part, str(key)) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(part, name) for part in value]
-    return MASK if is_secret_name(name) and value else value
+def _is_in_memory(uri: str) -> bool:
+    parts = _parse(uri)
+    kind = parts.scheme.removeprefix("fsspec+").partition("+")[0]
+    return kind == "memory" or (kind == "sqlite" and parts.path in ("", "/:memory:"))

@@ -1,15 +1,10 @@
-"""Which values an output or input stands for: their keys, and whether there is one or one for each partition.
-
-What Dagster does not tell its IO managers publicly is asked here: the backfill policy, the partition mapping, and
-whether an input collects many outputs.
-"""
+"""Which values an output or input stands for: their keys, and whether there is one or one for each partition."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from dagster import (
-    AllPartitionMapping,
     BackfillPolicy,
     DagsterInvariantViolationError,
     IdentityPartitionMapping,
@@ -22,14 +17,26 @@ from dagster import (
     TimeWindowPartitionMapping,
     TimeWindowPartitionsDefinition,
 )
-from dagster._core.execution.plan.inputs import FromMultipleSources
 
 from anystore.errors import CodecError
-from anystore_dagster.asset_keys import asset_value_key, output_value_key
-from anystore_dagster.values import annotation_text, partitioned_item
+from anystore_dagster.asset_keys import output_value_key, parse_value_key
+from anystore_dagster.dagster_internals import (
+    collects_outputs,
+    consumer_of,
+    has_partition_key,
+    output_policy,
+    step_of,
+)
+from anystore_dagster.key_templates import KeyTemplate
+from anystore_dagster.partitioned import PartitionStream, streamed_item
+from anystore_dagster.values import annotation_text, is_frame, partitioned_item
+from anystore_dagster.values.annotations import without_none
 
 SHAPE = "anystore/partitions"
 """Metadata of an asset or an ``AssetIn``: ``one`` or ``many``, where the rules would choose the other."""
+
+Shape = Literal["one", "dict", "table", "stream"]
+"""What an input is given: one value, a dict by partition, one table of all partitions, or a stream of them."""
 
 _MOST_LISTED = 10
 
@@ -42,11 +49,38 @@ class Slot:
         title: What it is, for messages and logs.
         key: Its key in the store.
         partition: The key of its partition, or None.
+        is_shortened: Whether the key no longer tells the names it was made of.
     """
 
     title: str
     key: str
     partition: str | None = None
+    is_shortened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """How the keys of one asset are made.
+
+    Attributes:
+        template: The template.
+        extension: What ``{extension}`` stands for.
+    """
+
+    template: KeyTemplate
+    extension: str
+
+
+def titles(slots: Sequence[Slot]) -> str:
+    """Name slots in a log line.
+
+    Example:
+        >>> titles([Slot("asset 'orders'", "orders.value")])
+        "asset 'orders'"
+    """
+    if len(slots) == 1:
+        return slots[0].title
+    return f"{len(slots)} values ({slots[0].title} … {slots[-1].title})" if slots else "no values"
 
 
 def annotation_of(context: InputContext | OutputContext) -> Any:
@@ -62,31 +96,21 @@ def annotation_of(context: InputContext | OutputContext) -> Any:
         annotation = context.dagster_type.typing_type
     except DagsterInvariantViolationError:
         return Any
-    if get_origin(annotation) is list and isinstance(context, InputContext) and _collects(context):
+    if get_origin(annotation) is list and isinstance(context, InputContext) and collects_outputs(context):
         return get_args(annotation)[0]
     return annotation
 
 
-def _collects(context: InputContext) -> bool:
-    """Tell whether Dagster makes a list of what is loaded here, one output after the other."""
-    try:
-        step_input = context.step_context.step.step_input_named(context.name)
-    except DagsterInvariantViolationError:
-        return False
-    return isinstance(step_input.source, FromMultipleSources)
-
-
 def _asset_slots(
-    path: Sequence[str], partitions: Sequence[str | None], definition: PartitionsDefinition | None
+    path: Sequence[str], partitions: Sequence[str | None], definition: PartitionsDefinition | None, rule: KeyRule
 ) -> list[Slot]:
     name = "/".join(path)
     slots = []
     for partition in partitions:
-        if partition is None:
-            slots.append(Slot(f"asset {name!r}", asset_value_key(path)))
-        else:
-            key = asset_value_key(path, _dimensions(partition, definition))
-            slots.append(Slot(f"partition {str(partition)!r} of asset {name!r}", key, partition))
+        dimensions = None if partition is None else _dimensions(partition, definition)
+        made = rule.template.key(path, partition=dimensions, extension=rule.extension)
+        title = f"asset {name!r}" if partition is None else f"partition {str(partition)!r} of asset {name!r}"
+        slots.append(Slot(title, made.key, partition, made.is_shortened))
     return slots
 
 
@@ -100,13 +124,17 @@ def _in_order(partitions: Sequence[str], definition: PartitionsDefinition | None
     return sorted(partitions)
 
 
-def _dimensions(partition: str, definition: PartitionsDefinition | None) -> list[str]:
-    """Give the part of each dimension, in the order of the dimensions' names."""
+def _dimensions(partition: str, definition: PartitionsDefinition | None) -> list[tuple[str | None, str]]:
+    """Give the name and text of each dimension.
+
+    A partition's text is all that ``migrate_io_storage`` tells, so the key follows from it alone: where dimensions are
+    not known, a bar stands between them, as Dagster puts it there.
+    """
     if isinstance(definition, MultiPartitionsDefinition) and not isinstance(partition, MultiPartitionKey):
         partition = definition.get_partition_key_from_str(partition)
     if isinstance(partition, MultiPartitionKey):
-        return [part for _, part in sorted(partition.keys_by_dimension.items())]
-    return [partition]
+        return [*partition.keys_by_dimension.items()]
+    return [(None, text) for text in partition.split("|")]
 
 
 def _definition(context: InputContext | OutputContext) -> PartitionsDefinition | None:
@@ -116,11 +144,12 @@ def _definition(context: InputContext | OutputContext) -> PartitionsDefinition |
         return None
 
 
-def output_slots(context: OutputContext) -> list[Slot]:
+def output_slots(context: OutputContext, rule: KeyRule) -> list[Slot]:
     """List the values that an output is to be stored as.
 
     Args:
         context: Dagster's, of the output.
+        rule: How keys of assets are made.
 
     Returns:
         One slot, or one for each partition of the run.
@@ -133,19 +162,20 @@ def output_slots(context: OutputContext) -> list[Slot]:
     path = context.asset_key.path
     definition = _definition(context)
     if context.has_asset_partitions:
-        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition)
+        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition, rule)
     if definition is not None:
         raise CodecError(
             f"asset {'/'.join(path)!r} is partitioned, and this run has no partition; choose one for the run"
         )
-    return _asset_slots(path, [None], None)
+    return _asset_slots(path, [None], None, rule)
 
 
-def input_slots(context: InputContext) -> list[Slot]:
+def input_slots(context: InputContext, rule: KeyRule) -> list[Slot]:
     """List the values that an input is loaded from.
 
     Args:
         context: Dagster's, of the input.
+        rule: How keys of assets are made.
 
     Returns:
         One slot, or one for each partition that is mapped.
@@ -162,17 +192,19 @@ def input_slots(context: InputContext) -> list[Slot]:
     path = context.asset_key.path
     definition = _definition(context)
     if context.has_asset_partitions:
-        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition)
+        return _asset_slots(path, _in_order(context.asset_partition_keys, definition), definition, rule)
     if definition is not None:
         raise CodecError(
             f"asset {'/'.join(path)!r} is partitioned; say which partition to load, as in partition_key='…'"
         )
-    return _asset_slots(path, [None], None)
+    return _asset_slots(path, [None], None, rule)
 
 
 def _op_slot(context: OutputContext) -> Slot:
     identifier = context.get_identifier()
-    return Slot(f"output {'.'.join(identifier[1:])!r} of run {identifier[0]}", output_value_key(identifier))
+    key = output_value_key(identifier)
+    title = f"output {'.'.join(identifier[1:])!r} of run {identifier[0]}"
+    return Slot(title, key, is_shortened=parse_value_key(key) is None)
 
 
 def _shape(metadata: Mapping[str, Any]) -> bool | None:
@@ -199,51 +231,60 @@ def output_is_many(context: OutputContext, annotation: Any) -> bool:
     wanted = _shape(context.definition_metadata)
     if wanted is not None:
         return wanted
-    if annotation not in (Any, object, dict) and partitioned_item(annotation) is None:
+    if annotation not in (Any, object) and partitioned_item(annotation) is None:
         return False
-    try:
-        step = context.step_context
-    except DagsterInvariantViolationError:
+    if step_of(context) is None:
         return len(context.asset_partition_keys) > 1
-    # private to Dagster: the policy of an asset is not told to IO managers
-    policy = step.job_def.asset_layer.get(context.asset_key).backfill_policy
-    return _takes_many(policy) or not step.has_partition_key
+    return _takes_many(output_policy(context)) or not has_partition_key(context)
 
 
 def _takes_many(policy: BackfillPolicy | None) -> bool:
     return policy is not None and policy.max_partitions_per_run != 1
 
 
-def input_is_many(context: InputContext, annotation: Any) -> bool:
-    """Tell whether an input is a dict by partition: its annotation and the mapping say so, never the count.
+def input_shape(context: InputContext, annotation: Any) -> Shape:
+    """Tell what an input is given: its annotation and the partition mapping say so, never the number of partitions.
 
     Args:
         context: Dagster's, of the input.
         annotation: The annotated type.
 
     Returns:
-        False if the value of one partition is meant.
+        The shape; ``one`` where the upstream asset has no partitions.
+
+    Raises:
+        CodecError: If a stream is annotated, and the upstream asset has no partitions.
     """
+    is_stream = streamed_item(annotation, PartitionStream) is not None
     if not (context.has_asset_key and context.has_asset_partitions):
-        return False
+        if is_stream:
+            raise CodecError(
+                f"the input {annotation.__name__} streams partitions, and its upstream asset or output has none; "
+                "annotate the type of the value"
+            )
+        return "one"
+    if is_stream:
+        return "stream"
     wanted = _shape(context.definition_metadata)
-    if wanted is not None:
-        return wanted
-    if annotation not in (Any, dict) and partitioned_item(annotation) is None:
-        return False
-    try:
-        step = context.step_context
-    except DagsterInvariantViolationError:
-        return not context.has_partition_key  # a range was asked for, outside of any step
-    # private to Dagster: the mapping is not told to IO managers
-    layer = step.job_def.asset_layer
-    consumer = layer.get_assets_def_for_node(step.node_handle)
-    mapping = consumer.get_partition_mapping_for_dep(context.asset_key) if consumer else None
-    if annotation is dict and not (mapping is None or isinstance(mapping, AllPartitionMapping)):
-        return False  # such as the last partition: a bare dict can be its value
-    if consumer is None or consumer.partitions_def != context.asset_partitions_def:
+    if wanted is not None and not (wanted and is_frame(without_none(annotation))):
+        return "dict" if wanted else "one"
+    if is_frame(without_none(annotation)):
+        return "table"
+    if annotation is not Any and partitioned_item(annotation) is None:
+        return "one"
+    if step_of(context) is None:
+        return "one" if context.has_partition_key else "dict"  # a range was asked for, outside of any step
+    return "dict" if _many_are_mapped(context) else "one"
+
+
+def _many_are_mapped(context: InputContext) -> bool:
+    consumer = consumer_of(context)
+    if consumer is None:
         return True
-    if _takes_many(consumer.backfill_policy) or not step.has_partition_key:
+    definition, policy, mapping = consumer
+    if definition != context.asset_partitions_def:
+        return True
+    if _takes_many(policy) or not has_partition_key(context):
         return True
     return not (
         mapping is None or isinstance(mapping, IdentityPartitionMapping) or mapping == TimeWindowPartitionMapping()
@@ -261,7 +302,8 @@ def not_one_is_mapped(context: InputContext, annotation: Any, count: int) -> Cod
         )
     return CodecError(
         f"{count} partitions of asset {name!r} are mapped to an input annotated {kind}, which is the value of one; "
-        f"annotate dict[str, {kind}] for a value of each, or choose a partition mapping that gives one"
+        f"annotate dict[str, {kind}] for a value of each (with metadata={{{SHAPE!r}: 'many'}} on the AssetIn where the "
+        f"rules say 'one'), or a PartitionStream, or choose a partition mapping that gives one"
     )
 
 
@@ -278,7 +320,9 @@ def many_are_wanted(context: OutputContext, annotation: Any, count: int) -> Code
 def partitions_differ(context: OutputContext, obj: Any, partitions: Sequence[str | None]) -> CodecError:
     """Make the error for a value that is no dict with exactly the partitions of the run."""
     name = "/".join(context.asset_key.path)
-    if not isinstance(obj, Mapping):
+    if obj is None:
+        problem = "None (annotate -> None if it stores nothing)"
+    elif not isinstance(obj, Mapping):
         problem = f"a {type(obj).__name__}"
     else:
         absent = [str(partition) for partition in partitions if partition not in obj]

@@ -5,14 +5,25 @@ private local file, so that what was computed lies still before any store is tou
 be repeated without computing again. On the way in it gets a :class:`BlobRef`, and reads as little of it as it needs.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-from anystore import Entry, Store
+from anystore import CodecError, Entry, Store
+
+COLUMNS = "anystore/columns"
+"""Metadata of an input: the names of the columns that are wanted of a table."""
+
+FILTERS = "anystore/filters"
+"""Metadata of an input: the rows that are wanted of a table, as ``Store.get(filters=…)`` takes them."""
+
+FILES_ENDING = ".files"
+"""What is put behind a key to name the folder of the files that belong to its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +98,31 @@ class Encoded:
 
     Attributes:
         data: The bytes; or a private file that holds them, which whoever stores it removes; or what is to be copied.
-        files: More files that belong to the value, by relative name; stored before ``data``, which names them.
+        files: More files that belong to the value, by relative name; stored before ``data``, in the folder that
+            :func:`files_folder` names. ``data`` is their manifest, as bytes, and says their checksums.
         metadata: What Dagster may show of the value, such as rows, columns and a preview.
     """
 
     data: bytes | Path | BlobRef
     files: Mapping[str, Path | BlobRef] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def files_folder(key: str, manifest: bytes) -> str:
+    """Name the folder of the files that belong to a value: another content lies in another folder.
+
+    Args:
+        key: The key of the value.
+        manifest: The bytes that are stored there.
+
+    Returns:
+        A prefix in the same store, without an ending slash.
+
+    Example:
+        >>> files_folder("scans.value", b"{}")
+        'scans.value.files/44136fa355b3678a1146ad16f7e8649e'
+    """
+    return f"{key}{FILES_ENDING}/{hashlib.sha256(manifest).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +143,25 @@ class Selection:
         return self.columns is None and self.filters is None
 
 
+def refuse_selection(name: str, selection: Selection) -> None:
+    """Refuse columns and filters where there are none.
+
+    Args:
+        name: The annotation of the input.
+        selection: What is wanted.
+
+    Raises:
+        CodecError: If anything is selected.
+    """
+    asked = {COLUMNS: selection.columns, FILTERS: selection.filters}
+    wanted = " and ".join(repr(key) for key, part in asked.items() if part is not None)
+    if wanted:
+        raise CodecError(
+            f"the metadata {wanted} selects from a table, and {name} has no columns and rows; "
+            "annotate a table, or leave it out"
+        )
+
+
 class Form(ABC):
     """How the values of one annotation are stored and loaded.
 
@@ -126,12 +174,13 @@ class Form(ABC):
     extension: str = ""
 
     @abstractmethod
-    def encode(self, value: Any, folder: Path) -> Encoded:
+    def encode(self, value: Any, folder: PathLike[str]) -> Encoded:
         """Make a value ready to be stored; no store is touched.
 
         Args:
             value: What an asset or op returned.
-            folder: A private folder on the local disk, for what is too large for memory.
+            folder: A private folder on the local disk, for what is too large for memory; it may be made when it is
+                first used.
 
         Raises:
             CodecError: If the value does not fit the annotation; the message says what to write.

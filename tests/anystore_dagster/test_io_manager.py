@@ -285,7 +285,7 @@ def test_one_partition_to_one_partition(run, store):
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
-@pytest.mark.parametrize("annotation", [dict[str, str], dict, Any])
+@pytest.mark.parametrize("annotation", [dict[str, str], Any])
 def test_all_partitions_are_a_dict_however_many_there_are(run, names, annotation):
     definition = dg.StaticPartitionsDefinition(names)
 
@@ -329,6 +329,29 @@ def test_a_bare_dict_is_the_value_of_the_one_partition_that_is_mapped(run):
     assert run([letter, same], selection="same", partition_key="b").output_for_node("same") == "b"
 
 
+def test_a_bare_dict_is_one_object_also_where_many_partitions_are_mapped_or_stored(run, store):
+    @dg.asset(partitions_def=LETTERS, backfill_policy=dg.BackfillPolicy.single_run())
+    def letter(context) -> dict:
+        return {"letters": context.partition_keys}
+
+    @dg.asset
+    def everything(letter: dict) -> str:
+        return str(letter)
+
+    @dg.asset(ins={"letter": dg.AssetIn(metadata={"anystore/partitions": "many"})})
+    def each(letter: dict) -> dict:
+        return {name: value["letters"] for name, value in letter.items()}
+
+    for name in "abc":
+        run([letter], partition_key=name)
+    assert store.get("letter.partitions/a.value") == {"letters": ["a"]}
+    with pytest.raises(CodecError, match=r"returned one dict in a run of 2 partitions; annotate -> dict\[str, dict\]"):
+        run([letter], tags=range_tags("a", "b"))
+    with pytest.raises(CodecError, match=r"3 partitions .* annotate dict\[str, dict\].*'anystore/partitions': 'many'"):
+        run([letter, everything], selection="everything")
+    assert run([letter, each], selection="each").output_for_node("each") == {"a": ["a"], "b": ["b"], "c": ["c"]}
+
+
 def test_one_value_is_not_many(run):
     @dg.asset(partitions_def=LETTERS)
     def letter() -> int:
@@ -340,7 +363,8 @@ def test_one_value_is_not_many(run):
 
     for partition in "abc":
         run([letter], partition_key=partition)
-    with pytest.raises(CodecError, match=r"3 partitions of asset 'letter'.*dict\[str, int\]"):
+    hint = r"3 partitions of asset 'letter'.*dict\[str, int\].*metadata=\{'anystore/partitions': 'many'\}"
+    with pytest.raises(CodecError, match=hint):
         run([letter, total], selection="total")
 
 
@@ -479,7 +503,7 @@ def single_run_asset(annotation, make):
     return letters
 
 
-@pytest.mark.parametrize("annotation", [dict[str, str], dict, Any])
+@pytest.mark.parametrize("annotation", [dict[str, str], Any])
 @pytest.mark.parametrize(("first", "last"), [("a", "c"), ("b", "b")])
 def test_a_run_of_many_partitions_stores_each(run, store, annotation, first, last):
     letters = single_run_asset(annotation, lambda names: {name: name * 2 for name in names})
@@ -508,7 +532,7 @@ def test_an_asset_of_runs_with_many_partitions_returns_a_dict_also_for_one(run, 
         ({"a": "1", "b": "2", "c": "3", "d": "4"}, ["values for 'd'"]),
         ({"a": "1", "b": "2", "x": "3"}, ["no value for 'c'", "values for 'x'"]),
         ({}, ["no value for 'a', 'b', 'c'"]),
-        (None, ["returned a NoneType"]),
+        (None, ["returned None", "annotate -> None"]),
         ("text", ["returned a str"]),
     ],
 )
@@ -573,6 +597,7 @@ def test_metadata_tells_where_and_what(run, store, uri):
 
     found = {name: value.value for name, value in metadata_of(run([frame]), "frame")[None].items()}
     schema = found.pop("dagster/column_schema")
+    assert "| `1` | `a` |" in found.pop("anystore/preview")
     assert found == {
         "dagster/uri": f"{store.uri}/frame.value",
         "dagster/row_count": 3,

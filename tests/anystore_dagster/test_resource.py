@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from anystore import get_store
 from anystore.errors import InvalidOption, InvalidUri, ReadOnlyError
 from anystore_dagster import AnystoreIOManager, AnystoreResource
-from anystore_dagster.resource import resolve_variables
+from anystore_dagster.variables import resolve_variables
+from tests.object_servers import BUCKET, REGION
+from tests.redis_servers import redis
 
 SECRET = "hunter2-and-more"
 
@@ -30,6 +32,173 @@ def test_without_a_uri_it_is_the_default_store(tmp_path, monkeypatch):
 def test_readonly_refuses(tmp_path):
     with pytest.raises(ReadOnlyError):
         AnystoreResource(uri=str(tmp_path), readonly=True).store.put("x", 1)
+
+
+def run(resource, config=None, *, seen=None):
+    """Materialise an asset that uses the resource, with run configuration for it."""
+
+    @dg.asset
+    def one(files: AnystoreResource) -> None:
+        (seen or (lambda files: files.store))(files)
+
+    run_config = {"resources": {"files": {"config": config}}} if config else None
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize([one], resources={"files": resource}, instance=instance, run_config=run_config)
+
+
+@pytest.mark.parametrize("place", ["fields", "uri", "config", "mixed"])
+def test_username_and_password_log_in(place):
+    with redis() as server:
+        server.command("ACL", "SETUSER", "me", "on", f">{SECRET}", "~*", "&*", "+@all")
+        server.command("ACL", "SETUSER", "default", "off")
+        at = f"127.0.0.1:{server.port}/0"
+        fields = {
+            "fields": {"uri": f"redis://{at}", "username": "me", "password": SECRET},
+            "uri": {"uri": f"redis://me:{SECRET}@{at}"},
+            "config": {"uri": f"redis://{at}", "backend_config": {"username": "me", "password": SECRET}},
+            "mixed": {"uri": f"redis://me@{at}", "password": SECRET},
+        }[place]
+        seen = []
+        assert run(AnystoreResource(**fields), seen=lambda files: seen.append(files.store.put("x", 1))).success
+        assert AnystoreResource(**fields).store.get("x") == 1
+        assert len(seen) == 1
+
+
+def test_username_and_password_are_the_keys_of_s3(seaweedfs_server):
+    resource = AnystoreResource(
+        uri=f"s3://{BUCKET}/resource",
+        username=seaweedfs_server.user,
+        password=seaweedfs_server.password,
+        backend_config={"endpoint_url": seaweedfs_server.url, "region": REGION},
+    )
+    resource.store.put("x", 1)
+    assert resource.store.get("x") == 1
+    assert seaweedfs_server.password not in repr(resource)
+
+
+def test_username_and_password_are_added_to_the_settings_of_the_default_store(monkeypatch):
+    with redis("--requirepass", SECRET) as server:
+        monkeypatch.setenv("ANYSTORE_URI", f"redis://127.0.0.1:{server.port}/0")
+        monkeypatch.setenv("ANYSTORE_BACKEND_CONFIG__SOCKET_TIMEOUT", "7")
+        store = AnystoreResource(password=SECRET).store
+        store.put("x", 1)
+        assert store.get("x") == 1
+        assert store.backend._client.address.timeout == 7
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"uri": f"redis://me:{SECRET}@host/0", "password": "other"},
+        {"uri": "redis://me@host/0", "username": "me"},
+        {"uri": "redis://host/0", "password": SECRET, "backend_config": {"password": SECRET}},
+        {"uri": "redis://host/0", "username": "me", "backend_config": {"username": {"env": "X"}}},
+    ],
+)
+def test_a_credential_that_is_given_twice_is_refused_when_definitions_load(fields):
+    with pytest.raises((InvalidOption, ValidationError), match="given twice") as caught:
+        AnystoreResource(**fields)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_credential_that_is_given_twice_is_refused_when_variables_are_known(monkeypatch):
+    monkeypatch.setenv("TEST_URI", f"redis://me:{SECRET}@host/0")
+    with pytest.raises(InvalidOption, match=r"password of redis://me:\*\*\*@host/0 is given twice, also in uri"):
+        AnystoreResource(uri=dg.EnvVar("TEST_URI"), password="other").store  # noqa: B018
+    with pytest.raises(InvalidOption, match="given twice"):
+        monkeypatch.setenv("ANYSTORE_URI", f"redis://me:{SECRET}@host/0")
+        AnystoreResource(password="other").store  # noqa: B018
+
+
+def test_the_container_in_the_uri_of_azure_is_no_username():
+    account = {"username": "account", "password": "a2V5"}
+    store = AnystoreResource(uri="abfs://container@account.dfs.core.windows.net/folder", **account).store
+    assert "container" in store.uri
+
+
+@pytest.mark.parametrize("fields", [{"username": "me"}, {"password": SECRET}])
+def test_a_backend_that_knows_no_login_refuses_it(tmp_path, fields):
+    with pytest.raises(InvalidOption, match=next(iter(fields))):
+        AnystoreResource(uri=str(tmp_path), **fields).store  # noqa: B018
+
+
+def test_run_configuration_changes_one_field_and_leaves_the_others(tmp_path):
+    seen = []
+    resource = AnystoreResource(uri=str(tmp_path), serialization_mode="json")
+    assert run(resource, {"prefix": "a/b"}, seen=lambda files: seen.append(files.store.put("x", (1,)))).success
+    assert get_store(tmp_path).get("a/b/x") == [1]
+
+
+def test_a_password_goes_with_its_own_store_alone():
+    resource = AnystoreResource(uri="redis://good/0", password=SECRET)
+    with pytest.raises(InvalidOption, match="given for redis://good/0 as password, and is not sent to redis://evil/0"):
+        run(resource, {"uri": "redis://evil/0"})
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ({"uri": f"redis://me:{SECRET}@host/0"}, "uri: {env: STORE_URI}"),
+        ({"password": SECRET}, "password: {env: STORE_PASSWORD}"),
+        ({"backend_config": {"deep": [{"token": SECRET}]}}, "token: {env: STORE_TOKEN}"),
+        ({"password": "*** (password of redis://elsewhere/0)"}, "password: {env: STORE_PASSWORD}"),
+    ],
+)
+@pytest.mark.parametrize("kind", [AnystoreResource, AnystoreIOManager])
+@pytest.mark.parametrize("partial", [False, True], ids=["configured", "at launch"])
+def test_a_literal_secret_in_run_configuration_is_refused(kind, config, line, partial):
+    resource = kind.configure_at_launch() if partial else kind(uri="redis://host/0")
+
+    @dg.asset(required_resource_keys={"files"})
+    def one() -> None: ...
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(InvalidOption) as caught:
+            dg.materialize(
+                [one],
+                resources={"files": resource},
+                instance=instance,
+                run_config={"resources": {"files": {"config": config}}},
+            )
+        assert instance.get_runs() == []
+    assert line in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_run_configuration_names_variables_at_any_depth(monkeypatch):
+    monkeypatch.setenv("TEST_URI", f"https://me:{SECRET}@host/files/")
+    monkeypatch.setenv("TEST_SECRET", SECRET)
+    seen = []
+    config = {"uri": {"env": "TEST_URI"}, "backend_config": {"headers": {"X-Token": {"env": "TEST_SECRET"}}}}
+    assert run(AnystoreResource(uri="memory://x"), config, seen=seen.append).success
+    assert SECRET not in repr(seen[0])
+    client = seen[0].store.backend.client
+    assert (client.password, client.headers["X-Token"]) == (SECRET, SECRET)
+
+
+def test_a_literal_of_python_can_stand_in_run_configuration_of_the_same_process():
+    seen = []
+    config = dg.RunConfig(resources={"files": AnystoreResource(uri=f"redis://me:{SECRET}@host/0")})
+    assert SECRET not in str(config.to_config_dict())
+
+    @dg.asset
+    def one(files: AnystoreResource) -> None:
+        seen.append(files.store.backend._client.address.password)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"files": AnystoreResource.configure_at_launch()}
+        assert dg.materialize([one], resources=resources, instance=instance, run_config=config).success
+    assert seen == [SECRET]
+
+
+def test_a_function_that_is_a_resource_has_the_same_schema():
+    @dg.resource(config_schema=AnystoreResource.to_config_schema())
+    def files(context):
+        return AnystoreResource.from_resource_context(context)
+
+    with pytest.raises(InvalidOption, match="run configuration cannot hide it"):
+        run(files, {"uri": f"redis://me:{SECRET}@host/0"})
+    assert run(files, {"uri": "memory://function"}).success
 
 
 def test_it_works_in_assets_ops_and_sensors(tmp_path):
@@ -153,12 +322,12 @@ def test_an_error_of_the_configuration_shows_no_secret():
 def test_what_dagster_keeps_of_a_run_holds_names_of_variables_only(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_URI", f"redis://me:{SECRET}@host/0")
     monkeypatch.setenv("TEST_SECRET", SECRET)
-    config = {"nested": {"password": dg.EnvVar("TEST_SECRET")}}
+    config = {"password": dg.EnvVar("TEST_SECRET")}
     resource = AnystoreResource(uri=dg.EnvVar("TEST_URI"), backend_config=config)
 
     @dg.asset
     def one(files: AnystoreResource) -> str:
-        return repr(files)
+        return f"{files!r} {files.store.uri}"
 
     defs = dg.Definitions([one], resources={"files": resource})
     job = defs.resolve_implicit_global_asset_job_def()
@@ -176,8 +345,21 @@ def test_what_dagster_keeps_of_a_run_holds_names_of_variables_only(tmp_path, mon
 
 def test_every_field_is_described():
     fields = AnystoreResource.to_fields_dict()
-    assert set(fields) == {"uri", "prefix", "backend_config", "serialization_mode", "readonly"}
+    assert set(fields) == {"uri", "username", "password", "prefix", "backend_config", "serialization_mode", "readonly"}
     assert all(field.description for field in fields.values())
+
+
+def test_a_resource_is_pickled_without_its_secret(monkeypatch):
+    monkeypatch.setenv("TEST_SECRET", SECRET)
+    for resource in (
+        AnystoreResource(uri=f"redis://me:{SECRET}@host/0"),
+        AnystoreResource(uri="redis://host/0", password=dg.EnvVar("TEST_SECRET")),
+        AnystoreIOManager(store=AnystoreResource(uri="redis://host/0", password=SECRET)),
+    ):
+        resource.open_store()
+        data = pickle.dumps(resource)
+        assert SECRET.encode() not in data
+        assert pickle.loads(data).open_store().backend._client.address.password == SECRET
 
 
 def test_the_store_of_a_resource_can_be_pickled(tmp_path):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from anystore.errors import CodecError
-from anystore_dagster.values import annotation_text, codec_for, is_parquet, partitioned_item
+from anystore_dagster.values import annotation_text, form_for, partitioned_item
+from tests.anystore_dagster.keeping import encode, keep, load, round_trip
 
 
 class Person(BaseModel):
@@ -70,10 +71,9 @@ def same(value, other):
     return value == other
 
 
-def round_trip(value, stored_as, loaded_as=None):
-    data = codec_for(stored_as).encode(value)
-    assert type(data) is bytes
-    return codec_for(stored_as if loaded_as is None else loaded_as).decode(data)
+def placed(data):
+    """Put bytes where a value is expected, as someone else would."""
+    return keep(data, bytes)
 
 
 @pytest.mark.parametrize(
@@ -165,19 +165,16 @@ def test_a_table_can_be_loaded_as_another_kind(stored, loaded_as):
 @pytest.mark.parametrize("value", [TABLE, PANDAS, POLARS, POLARS.lazy()], ids=lambda value: type(value).__module__)
 @pytest.mark.parametrize("annotated", [True, False])
 def test_a_table_without_an_annotation_comes_back_as_the_kind_it_was(value, annotated):
-    data = codec_for(type(value) if annotated else Any).encode(value)
-    assert is_parquet(data)
-    assert same(codec_for(Any).decode(data), value)
+    assert same(round_trip(value, type(value) if annotated else Any, Any), value)
 
 
 def test_parquet_of_others_becomes_an_arrow_table_without_an_annotation():
-    data = codec_for(Any, "parquet").encode(TABLE)
-    assert same(codec_for(Any).decode(data), TABLE)
+    assert same(load(keep(TABLE, Any, mode="parquet"), Any), TABLE)
 
 
-@pytest.mark.parametrize("placed", [b"[1, 2]", b"1", b"true", b"plain", b"{", b""])
-def test_a_file_that_someone_placed_is_text_where_text_is_annotated(placed):
-    assert codec_for(str).decode(placed) == placed.decode()
+@pytest.mark.parametrize("data", [b"[1, 2]", b"1", b"true", b"plain", b"{", b""])
+def test_a_file_that_someone_placed_is_text_where_text_is_annotated(data):
+    assert load(placed(data), str) == data.decode()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +209,7 @@ def test_a_file_that_someone_placed_is_text_where_text_is_annotated(placed):
 )
 def test_a_value_that_does_not_fit_says_what_to_write(annotation, value, hint):
     with pytest.raises(CodecError) as caught:
-        codec_for(annotation).encode(value)
+        encode(value, annotation)
     assert hint in str(caught.value)
 
 
@@ -230,14 +227,14 @@ def test_a_value_that_does_not_fit_says_what_to_write(annotation, value, hint):
 )
 def test_stored_bytes_that_do_not_fit_are_refused(stored, annotation):
     with pytest.raises(CodecError):
-        codec_for(annotation).decode(stored)
+        load(placed(stored), annotation)
 
 
 @pytest.mark.parametrize(
     ("annotation", "hint"),
     [
-        (pathlib.Path, "content"),
-        (bytearray, "content"),
+        (pathlib.PurePosixPath, "pathlib.Path"),
+        (bytearray, "annotate bytes"),
         (list[bytes], "bytes"),
         (dict[str, pd.DataFrame], "partition"),
         (type("Odd", (), {}), "pickle"),
@@ -245,25 +242,25 @@ def test_stored_bytes_that_do_not_fit_are_refused(stored, annotation):
 )
 def test_an_annotation_that_cannot_be_stored_says_what_to_write(annotation, hint):
     with pytest.raises(CodecError, match=hint):
-        codec_for(annotation)
+        form_for(annotation)
 
 
 def test_an_error_does_not_show_the_value():
     with pytest.raises(CodecError) as caught:
-        codec_for(list[int]).encode(["hunter2"])
+        encode(["hunter2"], list[int])
     assert "hunter2" not in str(caught.value)
 
 
 def test_pickle_is_used_only_when_it_is_asked_for():
-    pickled = codec_for(Any, "pickle").encode({1, 2})
-    assert codec_for(set[int], "pickle").decode(pickled) == {1, 2}
-    assert codec_for(Any).decode(pickled) == pickled  # bytes, not what they hold
+    source = keep({1, 2}, Any, mode="pickle")
+    assert load(source, set[int], mode="pickle") == {1, 2}
+    assert load(source, Any) == source.read()  # bytes, not what they hold
 
 
 @pytest.mark.parametrize("mode", ["parquet", "arrow", "csv"])
 def test_another_mode_is_used_for_every_value(mode):
     table = pa.table({"n": [1, 2]})
-    assert codec_for(pd.DataFrame, mode).decode(codec_for(pa.Table, mode).encode(table))["n"].to_list() == [1, 2]
+    assert round_trip(table, pa.Table, pd.DataFrame, mode=mode)["n"].to_list() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -281,31 +278,31 @@ def test_another_mode_is_used_for_every_value(mode):
     ],
 )
 def test_json_comes_back_under_its_annotation(annotation, value):
-    data = codec_for(annotation, "json").encode(value)
-    json.loads(data)
-    assert codec_for(annotation, "json").decode(data) == value
+    source = keep(value, annotation, mode="json")
+    json.loads(source.read())
+    assert load(source, annotation, mode="json") == value
 
 
 @pytest.mark.parametrize("annotation", [bytes, bytes | None, pa.Table, dict[str, bytes]])
 def test_json_refuses_what_would_come_back_as_something_else(annotation):
     with pytest.raises(CodecError, match="JSON"):
-        codec_for(annotation, "json")
+        form_for(annotation, "json")
 
 
 def test_raw_text_comes_back_as_text_where_text_is_annotated():
-    assert codec_for(str, "raw").decode(codec_for(str, "raw").encode("1")) == "1"
-    assert codec_for(bytes, "raw").decode(codec_for(str, "raw").encode("ü")) == "ü".encode()
+    assert round_trip("1", str, mode="raw") == "1"
+    assert round_trip("ü", str, bytes, mode="raw") == "ü".encode()
 
 
 @pytest.mark.parametrize(("stored", "kind"), [(b"\xff\xfe", "no text"), (b"PAR1\xff\xff\xff\xffPAR1", "a table")])
 def test_what_is_no_text_says_what_it_is(stored, kind):
     with pytest.raises(CodecError, match=f"{kind}, and str is annotated"):
-        codec_for(str).decode(stored)
+        load(placed(stored), str)
 
 
 def test_a_mode_that_is_unknown_is_refused():
     with pytest.raises(CodecError, match="auto"):
-        codec_for(int, "yaml")
+        form_for(int, "yaml")
 
 
 @pytest.mark.parametrize(
@@ -329,3 +326,54 @@ def test_an_annotation_is_shown_as_it_is_written(annotation, text):
 )
 def test_a_dict_of_text_can_be_keyed_by_partition(annotation, item):
     assert partitioned_item(annotation) == item
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    tricks: int = 3
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+@dataclasses.dataclass
+class Place(Point):
+    title: str = "here"
+
+
+class Zoo(BaseModel):
+    best: Animal | None = None
+    listed: list[Animal] = []
+    named: dict[str, Animal] = {}
+    entrance: Point | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (Zoo(best=Dog(name="Rex")), "'best': Dog would come back as Animal"),
+        (Zoo(listed=[Animal(name="Kit"), Dog(name="Rex")]), "'listed': Dog"),
+        (Zoo(named={"rex": Dog(name="Rex")}), "'named': Dog"),
+        (Zoo(entrance=Place(1)), "'entrance': Place would come back as Point"),
+    ],
+)
+def test_objects_of_subclasses_are_refused_at_any_depth(value, hint, tmp_path):
+    for annotation, stored in ((Zoo, value), (list[Zoo], [Zoo(), value]), (Zoo | None, value)):
+        with pytest.raises(CodecError, match=hint):
+            form_for(annotation).encode(stored, tmp_path)
+
+
+def test_objects_without_loss_are_taken_at_any_depth(tmp_path):
+    value = Zoo(best=Animal(name="Kit"), listed=[Animal(name="Kit")], entrance=Point(1))
+    assert Zoo.model_validate_json(form_for(Zoo).encode(value, tmp_path).data) == value
+
+
+def test_unions_in_another_order_have_forms_of_their_own():
+    assert form_for(int | float).name == "int | float"
+    assert form_for(float | int).name == "float | int"
+    assert form_for(int) is form_for(int)

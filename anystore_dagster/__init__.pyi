@@ -1,0 +1,21 @@
+from anystore_dagster.checks import checksum_matches as checksum_matches
+from anystore_dagster.checks import row_count_at_least as row_count_at_least
+from anystore_dagster.checks import value_exists as value_exists
+from anystore_dagster.compute_logs import AnystoreComputeLogManager as AnystoreComputeLogManager
+from anystore_dagster.crawl_assets import crawl_asset as crawl_asset
+from anystore_dagster.data_versions import content_changed as content_changed
+from anystore_dagster.io_manager import AnystoreIOManager as AnystoreIOManager
+from anystore_dagster.outside_pipes import PipesAnystoreContextLoader as PipesAnystoreContextLoader
+from anystore_dagster.outside_pipes import PipesAnystoreMessageWriter as PipesAnystoreMessageWriter
+from anystore_dagster.partitioned import PartitionedOutput as PartitionedOutput
+from anystore_dagster.partitioned import PartitionStream as PartitionStream
+from anystore_dagster.pipes import PipesAnystoreContextInjector as PipesAnystoreContextInjector
+from anystore_dagster.pipes import PipesAnystoreMessageReader as PipesAnystoreMessageReader
+from anystore_dagster.resource import AnystoreResource as AnystoreResource
+from anystore_dagster.retention import retention_job as retention_job
+from anystore_dagster.stored import BlobRef as BlobRef
+from anystore_dagster.values import ByteStream as ByteStream
+from anystore_dagster.values import FileCollection as FileCollection
+from anystore_dagster.values import RecordStream as RecordStream
+
+__version__: str

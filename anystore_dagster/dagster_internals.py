@@ -1,0 +1,211 @@
+"""What we need of Dagster that has no public name, in one place, each with its reason."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from datetime import datetime
+from typing import Any, cast
+
+from dagster import (
+    AssetKey,
+    BackfillPolicy,
+    DagsterInstance,
+    DagsterInvariantViolationError,
+    DataVersion,
+    Field,
+    InputContext,
+    OpExecutionContext,
+    OutputContext,
+    PartitionMapping,
+    PartitionsDefinition,
+    RunsFilter,
+    Shape,
+)
+from dagster._config import ConfigType
+from dagster._config.field_utils import IntEnvVar
+from dagster._config.pythonic_config import ConfigurableResourceFactory
+from dagster._core.definitions.definition_config_schema import DefinitionConfigSchema
+from dagster._core.execution.plan.inputs import FromMultipleSources
+
+__all__ = [
+    "ConfigType",  # of a field
+    "ConfigurableResourceFactory",  # what resources and IO managers have in common
+    "DefinitionConfigSchema",  # what a schema has to be wrapped in
+    "IntEnvVar",  # what EnvVar.int() gives
+    "replace_resource_types",
+    "replace_types",
+]
+
+
+def replace_types(
+    schema: Field, types: Mapping[str, ConfigType], *, defaults: Mapping[str, Any] | None = None
+) -> Field:
+    """Give fields of a schema other types and defaults; their names and descriptions stay.
+
+    Dagster makes a schema of a pydantic model by rules of its own, which know none of our types.
+
+    Args:
+        schema: The schema of a mapping.
+        types: A type for each name that gets another one.
+        defaults: A default for each name that gets another one.
+
+    Returns:
+        A schema beside the first, which stays as it is.
+    """
+    fields = {}
+    for name, field in cast("Any", schema.config_type).fields.items():
+        fields[name] = copy(field)
+        fields[name].config_type = types.get(name, field.config_type)
+        if defaults and name in defaults:
+            fields[name] = Field(
+                fields[name].config_type,
+                default_value=defaults[name],
+                is_required=False,
+                description=field.description,
+            )
+    replaced = copy(schema)
+    replaced.config_type = cast("Any", Shape)(fields)  # has no types
+    return replaced
+
+
+def replace_resource_types(resource: Any, types: Mapping[str, ConfigType]) -> None:
+    """Give fields of a resource other types, before Dagster has asked for its definition.
+
+    What the resource was given becomes the default of each field. To Dagster it is one default for all of them, so
+    that run configuration with one field alone would take away the others.
+
+    Args:
+        resource: A ``ConfigurableResource``, or what ``configure_at_launch`` gives.
+        types: A type for each name that gets another one.
+    """
+    state = resource._state__internal__  # noqa: SLF001 - there is no other way to its schema
+    schema = state.config_schema
+    if isinstance(schema, Field):  # of what configure_at_launch() gives
+        changed = state._replace(config_schema=replace_types(schema, types))
+    else:
+        given = replace_types(schema.as_field(), types, defaults=state.resolved_config_dict)
+        changed = state._replace(schema=replace_types(state.schema, types), config_schema=DefinitionConfigSchema(given))
+    resource._state__internal__ = changed  # noqa: SLF001
+
+
+def step_of(context: InputContext | OutputContext) -> Any:
+    """Give the step that a context belongs to; None outside of any run, as in ``load_asset_value``."""
+    try:
+        return context.step_context
+    except DagsterInvariantViolationError:
+        return None
+
+
+def has_type(context: InputContext | OutputContext) -> bool:
+    """Tell whether Dagster knows the type of what is stored or loaded; else the public property raises."""
+    try:
+        return context.dagster_type is not None
+    except DagsterInvariantViolationError:
+        return False
+
+
+def run_id_of(context: OutputContext) -> str | None:
+    """Give the run that stores a value; None outside of any run, where the public property raises."""
+    step = step_of(context)
+    return None if step is None else str(step.run_id)
+
+
+def run_times_of(
+    context: OutputContext | OpExecutionContext,
+) -> Callable[[Sequence[str]], Mapping[str, datetime]] | None:
+    """Give what tells when runs began, of those that the instance knows; None outside of any run."""
+    step = context if isinstance(context, OpExecutionContext) else step_of(context)
+    if step is None:
+        return None
+    instance: DagsterInstance = step.instance
+
+    def run_times(run_ids: Sequence[str]) -> Mapping[str, datetime]:
+        records = instance.get_run_records(RunsFilter(run_ids=list(run_ids)))
+        return {record.dagster_run.run_id: record.create_timestamp for record in records}
+
+    return run_times
+
+
+def instance_of(context: InputContext) -> DagsterInstance | None:
+    """Give the instance; None where an IO manager is called without one."""
+    try:
+        return context.instance
+    except DagsterInvariantViolationError:
+        return None
+
+
+def collects_outputs(context: InputContext) -> bool:
+    """Tell whether Dagster makes a list of what is loaded, one output after the other; then one is asked for here."""
+    step = step_of(context)
+    return step is not None and isinstance(step.step.step_input_named(context.name).source, FromMultipleSources)
+
+
+def has_partition_key(context: InputContext | OutputContext) -> bool:
+    """Tell whether the step has one partition, and not a range of them."""
+    return bool(context.step_context.has_partition_key)
+
+
+def output_policy(context: OutputContext) -> BackfillPolicy | None:
+    """Give the backfill policy of the asset that a step stores: it says whether its runs can have many partitions."""
+    policy: BackfillPolicy | None = context.step_context.job_def.asset_layer.get(context.asset_key).backfill_policy
+    return policy
+
+
+def consumer_of(
+    context: InputContext,
+) -> tuple[PartitionsDefinition | None, BackfillPolicy | None, PartitionMapping | None] | None:
+    """Give partitions, backfill policy and partition mapping of the asset that has an input; None if it is no asset."""
+    step = context.step_context
+    consumer = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+    if consumer is None:
+        return None
+    mapping = consumer.get_partition_mapping_for_dep(context.asset_key)
+    return consumer.partitions_def, consumer.backfill_policy, mapping
+
+
+def upstream_annotation(context: InputContext, *, default: Any) -> Any:
+    """Give the annotation of the output that an input loads, as far as Dagster knows it.
+
+    It is told where the output is of the same run; ``load_asset_value`` tells the operation at least; and a run
+    that does not compute the upstream asset is told nothing.
+    """
+    upstream = context.upstream_output
+    if upstream is None:
+        return default
+    try:
+        return upstream.dagster_type.typing_type
+    except DagsterInvariantViolationError:
+        operation = getattr(upstream, "_op_def", None)
+    if operation is None or upstream.name not in operation.output_dict:
+        return default
+    return operation.output_dict[upstream.name].dagster_type.typing_type
+
+
+def set_content_version(context: OutputContext, version: str) -> None:
+    """Make a checksum the data version of the asset that is stored, unless its code has set one.
+
+    Only the code of an asset can do so publicly. Its ``Output(data_version=…)`` wins in Dagster itself.
+    """
+    step = step_of(context)
+    if step is not None and context.has_asset_key and not step.has_data_version(context.asset_key):
+        step.set_data_version(context.asset_key, DataVersion(version))
+
+
+def add_partition_metadata(context: OutputContext, described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Show metadata with each of many partitions, without overwriting what the code of the asset said of it.
+
+    ``context.add_output_metadata`` would show all of it with every partition.
+    """
+    step = step_of(context)
+    if step is None:
+        return  # outside of any run, nobody keeps metadata
+    for partition, metadata in described.items():
+        known = set(context.output_metadata) | set(step.get_asset_metadata(context.asset_key, partition) or {})
+        fresh = {name: value for name, value in metadata.items() if name not in known}
+        step.add_asset_metadata(fresh, context.asset_key, partition)
+
+
+def latest_metadata(instance: DagsterInstance, asset_key: AssetKey) -> Mapping[str, Any]:
+    """Give the metadata that was shown when an asset was last materialized; empty if that is not known."""
+    event = instance.get_latest_materialization_event(asset_key)
+    materialization = None if event is None else event.asset_materialization
+    return {} if materialization is None else {name: value.value for name, value in materialization.metadata.items()}
