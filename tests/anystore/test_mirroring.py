@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from anystore import Store, get_store, mirror, mirroring
+from anystore import Store, get_store, mirror, mirroring, retries
 from anystore.backend import Entry, Feature
 from anystore.backends.memory import MemoryBackend
 from anystore.errors import BackendError, ForeignNameWarning, InvalidOption, ReadOnlyError, Unsupported
 from anystore.keys import private_key
-from anystore.mirroring import comparing, retries
+from anystore.mirroring import comparing
 from anystore.mirroring.comparing import Comparison, Verdict, is_same_version, same_bytes
 from anystore.mirroring.limits import Limits, Stop, Throttle
 

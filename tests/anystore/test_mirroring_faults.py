@@ -11,11 +11,11 @@ import warnings
 
 import pytest
 
-from anystore import Store, get_store, mirror
+from anystore import Store, get_store, mirror, retries
 from anystore.backend import Entry, Reader
 from anystore.backends.memory import MemoryBackend
 from anystore.errors import BackendError, KeyConflict, VersionMismatch
-from anystore.mirroring import MirrorInterrupted, copying, crew, retries
+from anystore.mirroring import MirrorInterrupted, copying, crew
 
 MIB = 1 << 20
 

@@ -15,8 +15,10 @@ from anystore import get_store
 from anystore.virtual import watching
 
 LOOP = """
-import sys, threading
+import sys, tempfile, threading
 from anystore import get_store
+
+tempfile.gettempdir()  # tries the folder with a file of its own, which a kill would leave there
 
 store = get_store("memory://killed")
 store.put("folder/report.pdf", bytes(3_000_000))
