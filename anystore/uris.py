@@ -19,8 +19,9 @@ MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{2}")
 _SECRET_NAME = re.compile(
-    r"pass(?:word|wd|phrase)?$|pwd$|secret|token|signature|^sig$|credential|api_?key|access_?key|account_?key"
-    r"|cookie|private_?key|^key$|^auth(?:orization)?$|connection_?string|sas",
+    r"pass(?:word|wd|phrase|code)?$|pwd$|secret|token|signature|^sig$|credential|cookie|bearer|sas|connection_?string"
+    r"|(?:api|access|account|application|client|customer|encryption|master|private|shared|subscription)[_-]?key"
+    r"|^key$|(?:^|[_-])auth(?:orization)?$",
     re.IGNORECASE,
 )
 

@@ -6,21 +6,37 @@ document costs one conditional request or none, and one that vanished is marked 
 
 import logging
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal, get_args
 
+from anystore.backend import Backend
 from anystore.crawling.index import Index, room_for_index
 from anystore.crawling.journal import Journal, Run
 from anystore.crawling.records import Document, Status, document_of
 from anystore.crawling.report import CrawlReport, Failure
 from anystore.crawling.run import CrawlRun, Limits, Verify
+from anystore.crawling.sharding import Part, ShardOfCrawl, begin_shards, end_shards, forget_runs, held_part
 from anystore.errors import InvalidOption
 from anystore.extras import load
 from anystore.keys import Selection, match_glob, private_key
 from anystore.progress import ProgressOption, Tracker
 from anystore.store import Store, get_store
 
-__all__ = ["CrawlReport", "Document", "Failure", "Run", "Status", "Verify", "crawl", "documents", "runs"]
+__all__ = [
+    "CrawlReport",
+    "Document",
+    "Failure",
+    "Run",
+    "ShardOfCrawl",
+    "Status",
+    "Verify",
+    "begin_shards",
+    "crawl",
+    "documents",
+    "end_shards",
+    "runs",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +61,7 @@ def crawl(
     verify: Verify = "fast",
     prune: bool = False,
     progress: ProgressOption = None,
+    shard: ShardOfCrawl | None = None,
 ) -> CrawlReport:
     """Fetch each document of a listing that the target does not have yet.
 
@@ -68,6 +85,8 @@ def crawl(
             fetches what is not as it was stored; ``audit`` fetches everything again.
         prune: Whether the values of documents that vanished from the listing are deleted.
         progress: True for a bar on a terminal or in a notebook, or a function; see :mod:`anystore.progress`.
+        shard: Which part of a crawl to do, between :func:`begin_shards` and :func:`end_shards`; other processes or
+            machines do the others. What ``max_entries`` and ``max_bytes`` allow is divided among them.
 
     Returns:
         What was done.
@@ -86,49 +105,61 @@ def crawl(
     """
     if follow not in ("listings", "links"):
         raise InvalidOption(f"follow={follow!r} is unknown; use 'listings' or 'links'")
+    if shard is not None and follow == "links":
+        raise InvalidOption("follow='links' cannot be done in shards, since a page may link into any of them")
     _check(verify, max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes, concurrency=concurrency)
     listing, store = _open(source), _open(target)
     memory = store if journal is None else _open(journal)
     for written in (store, memory):
         written.backend.require_write(private_key("crawl"))
     covers = _covers(glob, [exclude] if isinstance(exclude, str) else exclude)
-    log = Journal(memory.backend)
-    with room_for_index(), Tracker(f"crawling {listing.uri}", progress) as tracker, Index() as index:
-        log.hold()
+    with (
+        room_for_index(),
+        Tracker(f"crawling {listing.uri}", progress) as tracker,
+        Index() as index,
+        _held(memory.backend, listing.uri, shard) as part,
+    ):
+        if part.report is not None:
+            return part.report
+        part.load(index)
+        limits = Limits(max_depth=max_depth, max_entries=part.share_of(max_entries), max_bytes=part.share_of(max_bytes))
+        run = CrawlRun(
+            listing.uri,
+            part.view(store),
+            journal=part.log,
+            index=index,
+            covers=part.covers(covers),
+            limits=limits,
+            verify=verify,
+            prune=prune,
+            tracker=tracker,
+            shard=part.shard,
+            is_elsewhere=lambda: part.shard is not None and next(listing.backend.scan(""), None) is not None,
+        )
         try:
-            log.load(index)
-            run = CrawlRun(
-                listing.uri,
-                store,
-                journal=log,
-                index=index,
-                covers=covers,
-                limits=Limits(max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes),
-                verify=verify,
-                prune=prune,
-                tracker=tracker,
-            )
-            try:
-                run.begin()
-                run.learn_stored("")
-                if type(listing.backend).__module__ == "anystore.backends.http":
-                    walk = load("anystore.crawling.web").WebCrawl(
-                        run,
-                        listing.backend,
-                        allow_hosts=allow_hosts,
-                        robots=robots,
-                        concurrency=concurrency,
-                        follow_links=follow == "links",
-                    )
-                else:
-                    walk = load("anystore.crawling.stores").StoreCrawl(run, listing.backend, concurrency=concurrency)
-                walk.go()
-            except BaseException:
-                run.save()  # what was fetched before an interruption need not be fetched again
-                raise
-            report = run.end()
-        finally:
-            log.release()
+            run.begin()
+            run.learn_stored("")
+            if type(listing.backend).__module__ == "anystore.backends.http":
+                walk = load("anystore.crawling.web").WebCrawl(
+                    run,
+                    listing.backend,
+                    allow_hosts=allow_hosts,
+                    robots=robots,
+                    concurrency=concurrency,
+                    follow_links=follow == "links",
+                    spacing=shard.spacing if shard else 0.0,
+                    sharers=part.sharers,
+                )
+            else:
+                walk = load("anystore.crawling.stores").StoreCrawl(
+                    run, part.view(listing).backend, concurrency=concurrency
+                )
+            walk.go()
+        except BaseException:
+            run.save()  # what was fetched before an interruption need not be fetched again
+            raise
+        report = run.end()
+        part.keep(report, walked=run.walked and not run.ended_by)
     if not report.complete:
         first = report.failures[0].reason if report.failures else f"it was ended by {', '.join(report.limits)}"
         _log.warning(
@@ -193,6 +224,22 @@ def runs(target: Store | str, *, journal: Store | str | None = None) -> list[Run
     with room_for_index(), Index() as index:
         log.load(index)
     return log.runs
+
+
+@contextmanager
+def _held(journal: Backend, source: str, shard: ShardOfCrawl | None) -> Iterator[Part]:
+    """Hold the whole journal, or that of a shard."""
+    if shard is not None:
+        with held_part(journal, source, shard) as part:
+            yield part
+        return
+    log = Journal(journal)
+    try:
+        log.hold()
+        forget_runs(journal)
+        yield Part(log=log)
+    finally:
+        log.release()
 
 
 def _open(store: Store | str) -> Store:

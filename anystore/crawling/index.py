@@ -1,12 +1,9 @@
 """What a journal knows, in order of keys, on disk: a million documents cost a few megabytes of memory."""
 
 import hashlib
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Self
 
 from anystore.crawling.records import Record, read_record
@@ -29,14 +26,12 @@ _MOST_WAITING = 200  # rows to write; one statement for each would take as long 
 
 
 class Index:
-    """The latest record of each document, in a private temporary file that is gone when it is closed."""
+    """The latest record of each document, in a temporary file without a name: it is gone with the process."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="anystore-crawl-")
-        self._connection = sqlite3.connect(str(Path(self._folder, "index")), isolation_level=None)
+        self._connection = sqlite3.connect("", isolation_level=None)  # SQLite's own temporary file
         self._connection.executescript(
-            f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KIB};"
-            f"PRAGMA locking_mode = EXCLUSIVE; {_SCHEMA} BEGIN;"
+            f"PRAGMA journal_mode = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -{_CACHE_KIB}; {_SCHEMA} BEGIN;"
         )
         self._waiting: list[tuple[str, str, str | None, bytes, int]] = []
 
@@ -49,7 +44,6 @@ class Index:
     def close(self) -> None:
         """Forget everything."""
         self._connection.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def __len__(self) -> int:
         self._write()
@@ -74,14 +68,14 @@ class Index:
             self._connection.executemany(_PUT, self._waiting)
             self._waiting.clear()
 
-    def find(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the records of some keys, as lines of the journal."""
+    def find(self, keys: Sequence[str]) -> dict[str, tuple[bytes, bool]]:
+        """Give the records of some keys, as lines of the journal, and whether this crawl has seen each before."""
         self._write()
-        found: dict[str, bytes] = {}
+        found: dict[str, tuple[bytes, bool]] = {}
         for names in _portions(keys):
             marks = ",".join("?" * len(names))
-            query = f"SELECT key, line FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks alone
-            found.update(self._connection.execute(query, names))
+            query = f"SELECT key, line, seen FROM documents WHERE key IN ({marks})"  # noqa: S608 - question marks alone
+            found.update((key, (line, bool(seen))) for key, line, seen in self._connection.execute(query, names))
         return found
 
     def mark_seen(self, keys: Sequence[str]) -> None:

@@ -5,18 +5,19 @@ a killed crawl leaves is read. A line is written after its document is committed
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anystore.backend import Backend, Feature
 from anystore.crawling.index import Index
+from anystore.crawling.layout import read_layout, shard_backend
 from anystore.crawling.records import Record, read_record, write_record
 from anystore.errors import BackendError, DoesNotExist
 from anystore.extras import load
@@ -88,16 +89,33 @@ class _Head(BaseModel):
     unfinished: dict[str, datetime] = {}
 
 
+class _Missing(Exception):
+    """A segment is not there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class TakesRecords(Protocol):
+    """What a journal is read into, such as an :class:`Index`."""
+
+    def load(self, records: Iterable[tuple[Record, bytes]]) -> None:
+        """Take records in the order of the journal; later ones take the place of earlier ones."""
+
+
 class Journal:
     """The journal of one target, open for one crawl, or to be read.
 
     Args:
         backend: Where it is kept.
+        whole: Whether what shards have written in journals of their own is part of it.
         clock: Tells monotonic seconds.
     """
 
-    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, backend: Backend, *, whole: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
+        self._whole = whole
         self._clock = clock
         self._appends = Feature.APPEND in backend.features
         self._head = _Head()
@@ -106,6 +124,8 @@ class Journal:
         self._pending: list[bytes] = []
         self._written_at = clock()
         self._lease: Any = None
+        self._shards: list[Journal] = []
+        self._interrupted: dict[str, datetime] = {}  # runs of shards, as unfinished ones of the whole
         self.runs: list[Run] = []
         self.last_run = 0
         """The greatest number of a run that has written something, even if it was killed."""
@@ -117,8 +137,11 @@ class Journal:
 
     # -- one crawl at a time -----------------------------------------------------
 
-    def hold(self) -> None:
+    def hold(self, *, waits: bool = False) -> None:
         """Make sure that no other crawl writes here, if the store can hold leases.
+
+        Args:
+            waits: Whether to wait until another one has ended, however long that takes.
 
         Raises:
             BackendError: If another crawl does.
@@ -128,31 +151,85 @@ class Journal:
         locks: ModuleType = load("anystore.locks")
         lease = locks.Lock(self._backend, _LEASE, ttl=_LEASE_SECONDS, clock=self._clock)
         # a crawl that was killed leaves its lease for so long
-        if not lease.acquire(timeout=_LEASE_SECONDS * 1.5):
+        if not lease.acquire(timeout=None if waits else _LEASE_SECONDS * 1.5):
             raise BackendError(
                 f"another crawl is writing the journal in {self.uri}; wait until it has ended, or give this one "
                 "a target or a journal of its own"
             )
         self._lease = lease
+        for shard in self._shards_now():
+            shard.hold()
+            self._shards.append(shard)
 
     def release(self) -> None:
         """Let other crawls write."""
+        while self._shards:
+            self._shards.pop().release()
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.release()
 
     # -- reading -------------------------------------------------------------------
 
-    def load(self, index: Index) -> None:
+    def load(self, index: TakesRecords) -> None:
         """Read everything: documents into an index, and the runs.
 
         Raises:
             BackendError: If the journal is broken.
         """
+        for shard in self._shards_now():  # what is written here is newer
+            shard.load(index)
+            self.last_run = max(self.last_run, shard.last_run)
+            for source, began in shard.unfinished.items():
+                self._interrupted[source] = min(began, self._interrupted.get(source, began))
+        head = self._head_value()
+        while head is not None:
+            try:
+                self._load(head, index)
+            except _Missing as missing:
+                before, head = head, self._head_value()
+                if head == before:
+                    raise self._broken(missing.name, missing) from missing
+            else:
+                return
+
+    @property
+    def interrupted(self) -> dict[str, datetime]:
+        """When runs began that have not ended, here or in shards, by their sources."""
+        both = dict(self._interrupted)
+        for source, began in self._head.unfinished.items():
+            both[source] = min(began, both.get(source, began))
+        return both
+
+    @property
+    def unfinished(self) -> dict[str, datetime]:
+        """When runs began that have not ended, by their sources."""
+        return self._head.unfinished
+
+    def _shards_now(self) -> list["Journal"]:
+        """Give the journals of the shards, unless this is one itself."""
+        layout = read_layout(self._backend) if self._whole else None
+        if layout is None:
+            return []
+        self.last_run = max(self.last_run, layout.last_run)
+        backends = (shard_backend(self._backend, layout.name, number) for number in range(1, layout.shards + 1))
+        return [Journal(backend, whole=False, clock=self._clock) for backend in backends]
+
+    def _head_value(self) -> bytes | None:
         try:
-            self._head = _Head.model_validate_json(self._backend.get(_HEAD))
+            return self._backend.get(_HEAD)
         except DoesNotExist:
-            return
+            return None
+
+    def _load(self, head: bytes, index: TakesRecords) -> None:
+        """Read what a head names.
+
+        Raises:
+            _Missing: If a segment is not there, such as after a crawl of somebody else has compacted them.
+        """
+        self.runs, self._lines = [], 0
+        try:
+            self._head = _Head.model_validate_json(head)
         except ValidationError as error:
             raise self._broken(str(_HEAD), error) from error
         latest = self._head.next
@@ -175,11 +252,13 @@ class Journal:
                     record = read_record(line)
                     self.last_run = max(self.last_run, record.run)
                     yield record, line
-        except (DoesNotExist, ValidationError) as error:
+        except DoesNotExist as error:
+            raise _Missing(name) from error
+        except ValidationError as error:
             raise self._broken(name, error) from error
 
     def _broken(self, name: str, error: Exception) -> BackendError:
-        what = "is missing" if isinstance(error, DoesNotExist) else "cannot be read"
+        what = "is missing" if isinstance(error, _Missing) else "cannot be read"
         return BackendError(
             f"the journal of crawls in {self.uri} is broken: {name!r} {what}; delete {str(_HEAD)!r} there to begin "
             "a new one: then each document is fetched once more"
@@ -197,10 +276,15 @@ class Journal:
         Returns:
             When a run of the same source began that never ended: what the target got since may be missing here.
         """
-        before = self._head.unfinished.get(source)
+        before = self.interrupted.get(source)
         self._head.unfinished[source] = started if before is None else min(before, started)
         self._announce()
         return before
+
+    def begin_as(self, interrupted: dict[str, datetime]) -> None:
+        """Begin a journal that goes on for another one, whose runs were interrupted."""
+        self._head.unfinished = dict(interrupted)
+        self._announce()
 
     def _announce(self) -> None:
         """Name the segment that comes next; where lines can be appended, the last one will do."""
@@ -269,7 +353,25 @@ class Journal:
         elif self._appends:
             self._save_head()
 
+    def keep_runs_only(self) -> None:
+        """Forget what documents there are, since shards know them; it has to be loaded."""
+        self._rewrite(())
+
+    def delete(self) -> None:
+        """Delete all of it."""
+        head = self._head_value()
+        if head is not None:
+            known = _Head.model_validate_json(head)
+            for name in (*known.segments, *known.garbage, *filter(None, [known.next])):
+                with suppress(DoesNotExist):
+                    self._backend.delete(_segment_key(name))
+            self._backend.delete(_HEAD)
+
     def _compact(self, index: Index) -> None:
+        self._rewrite(index.records())
+        self._lines = len(index) + len(self.runs)
+
+    def _rewrite(self, records: Iterable[Record]) -> None:
         name = self._new_name()
         # until the head names it otherwise, it is garbage: of a crawl that was killed meanwhile nothing is left behind
         self._head.garbage.append(name)
@@ -277,11 +379,11 @@ class Journal:
         with self._backend.writer(_segment_key(name)) as writer:
             for run in self.runs:
                 writer.write(_RUN.dump_json(run) + b"\n")
-            for record in index.records():
+            for record in records:
                 writer.write(write_record(record) + b"\n")
         old = [*self._head.segments, *filter(None, [self._head.next])]
         self._head = _Head(segments=[name], garbage=old, unfinished=self._head.unfinished)
-        self._lines = len(index) + len(self.runs)
+        self._lines = len(self.runs)
         self._save_head()
 
     def _save_head(self) -> None:

@@ -12,6 +12,7 @@ from mimetypes import guess_type
 
 from anystore.backend import Backend
 from anystore.backends.wrap import unwrap
+from anystore.crawling.records import Record
 from anystore.crawling.run import Outcome, Task, What, check_rival
 from anystore.crawling.storing import Refused, Storing, asked
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, VersionMismatch
@@ -20,7 +21,7 @@ from anystore.web.client import Client, Response
 from anystore.web.digests import Checksums, expected_digests
 from anystore.web.easy import deadline_of
 from anystore.web.fetcher import Fetched
-from anystore.web.headers import Headers, parse_http_date, parse_length
+from anystore.web.headers import Headers, body_length, parse_http_date, tells_end
 from anystore.web.urls import masked_url
 
 _TRIES = 3
@@ -32,6 +33,7 @@ _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _HEAD_BYTES = 1024
 _MOST_UNTOLD = 64 << 30  # bytes of a body whose length nobody tells
 _OK = 200
+_WHOLE = (200, 203)  # the statuses that bring a whole value
 _NOT_MODIFIED = 304
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -115,10 +117,10 @@ class Keeper:
         """
         task = job.task
         try:
-            if task.proven:
-                if self._is_whole(task):
-                    return Outcome(what="kept")
+            if task.rehashes and not self._is_whole(task):
                 return self._fetch(job, heals=True)
+            if task.proven:
+                return Outcome(what="kept")
             if task.adopts and (adopted := self._adopt(job)) is not None:
                 return adopted
             return self._fetch(job)
@@ -193,7 +195,7 @@ class Keeper:
             elapsed = timedelta(seconds=time.monotonic() - begun)
             if answer.status == _NOT_MODIFIED:
                 return unchanged(task, answer.headers, elapsed=elapsed)
-            if answer.status != _OK:
+            if answer.status not in _WHOLE:
                 where = masked_url(answer.url)
                 raise BackendError(f"{where} was answered with status {answer.status}, which brings no whole value")
             return self._store_stream(job, answer, elapsed, came, heals=heals)
@@ -227,12 +229,13 @@ class Keeper:
                     raise VersionMismatch(f"{where} was changed while it came, again and again; crawl again")
         if suspicious:
             return _page_instead(task, answer.url)
-        what: What = "healed" if heals else "fetched"
+        is_same = task.held and task.known is not None and task.known.sha256 == sums.sha256
+        what: What = "healed" if heals else "unchanged" if is_same else "fetched"
         return _outcome(task, answer.headers, what, size=sums.size, sha256=sums.sha256, elapsed=elapsed)
 
     def _has_changed(self, url: str, headers: Headers) -> bool:
         """Ask whether a document is another one than came, in whole or in part, with some headers."""
-        then = (headers.get("etag"), headers.get("last-modified"), parse_length(headers.get("content-length")))
+        then = (headers.get("etag"), headers.get("last-modified"), body_length(headers))
         asks = {"If-None-Match": then[0], "If-Modified-Since": then[1]}
         conditional = {name: text for name, text in asks.items() if text}
         try:
@@ -301,7 +304,7 @@ def conditions(task: Task) -> dict[str, str]:
     known = task.known
     if known is None or known.sha256 is None or not task.held or task.audits:
         return {}
-    if task.listed.size not in (None, known.size):  # whatever the server's validators say
+    if task.listed.size not in (None, known.size) or _shows_change(task, known):  # whatever the validators say
         return {}
     if task.expected.get("sha256", bytes.fromhex(known.sha256)) != bytes.fromhex(known.sha256):
         return {}
@@ -311,6 +314,16 @@ def conditions(task: Task) -> dict[str, str]:
     if known.last_modified:
         headers["If-Modified-Since"] = known.last_modified
     return headers
+
+
+def _shows_change(task: Task, known: Record) -> bool:
+    """Tell whether a listing that spoke true of a document now says another thing, beside a time of another zone."""
+    before, now = known.listed, task.listed.shown
+    if not known.settled or before is None or now is None or before == now:
+        return False
+    (size, then), (new_size, new_time) = before.split(" "), now.split(" ")
+    moved = datetime.fromisoformat(new_time) - datetime.fromisoformat(then)
+    return size != new_size or bool(moved % _QUARTER)
 
 
 def unchanged(task: Task, headers: Headers, *, elapsed: timedelta) -> Outcome:
@@ -364,7 +377,7 @@ def _is_wrong(task: Task, headers: Mapping[str, str], size: int) -> str | None:
     packed = headers.get("content-encoding", "identity").strip().lower()
     if packed not in ("", "identity") and size != listed and guess_type(task.listed.key)[1] is None:
         return f"came packed as {packed}, though it was asked for as it is; it was not stored"
-    if listed is not None and size != listed and not {"content-length", "transfer-encoding"} & set(headers):
+    if listed is not None and size != listed and not tells_end(headers):
         return f"told no length and brought {size:,} bytes, where {listed:,} are listed; it may have been cut off"
     return None
 

@@ -72,6 +72,8 @@ def page_of(answer: Fetched) -> bytes:
             body = _unpacked(body)
         except zlib.error as error:
             raise BackendError(f"{where} is packed as {packed}, and cannot be unpacked: {error}") from error
+    elif packed not in ("", "identity"):
+        raise BackendError(f"{where} is packed as {packed}, though it was asked for as it is")
     if body is None:
         raise BackendError(f"{where} is longer than {MAX_PAGE_BYTES:,} bytes, the most that is taken of a listing")
     return body

@@ -37,6 +37,9 @@ class Record:
         seen: When a crawl last had something to say of it.
         fetched: When its value was stored.
         run: Number of the run that wrote this line.
+        added: Number of the run since which the value is there: the one that first stored it, or that found it listed
+            again after it was gone; 0 in journals of before.
+        changed: Number of the run that stored other bytes than there were before; 0 in journals of before.
         attempts: How many runs in a row have failed to fetch it.
         error: Why, or why it was passed over.
     """
@@ -57,6 +60,8 @@ class Record:
     seen: datetime
     fetched: datetime | None = None
     run: int
+    added: int = 0
+    changed: int = 0
     attempts: int = 0
     error: str | None = None
 
@@ -101,6 +106,9 @@ class Document:
         last_seen: When a crawl that was complete last saw it, or a crawl said something of it.
         fetched: When its value was stored, or None.
         run: Number of the run that last changed what is known of it.
+        added: Number of the run since which its value is there: the one that first stored it, or that found it listed
+            again after it was gone.
+        changed: Number of the run that stored other bytes than there were before.
         attempts: How many runs in a row could not fetch it.
         error: Why, or None.
     """
@@ -118,6 +126,8 @@ class Document:
     last_seen: datetime
     fetched: datetime | None
     run: int
+    added: int
+    changed: int
     attempts: int
     error: str | None
     _store: Store = field(repr=False, compare=False)
@@ -172,6 +182,8 @@ def document_of(record: Record, *, store: Store, seen: datetime | None) -> Docum
         last_seen=seen if is_seen and seen is not None else record.seen,
         fetched=record.fetched,
         run=record.run,
+        added=record.added,
+        changed=record.changed,
         attempts=record.attempts,
         error=record.error,
         _store=store,

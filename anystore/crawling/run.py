@@ -22,6 +22,7 @@ from anystore.crawling.report import MOST_FAILURES, CrawlReport, Failure
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidKey, KeyConflict
 from anystore.keys import Key
 from anystore.progress import Tracker
+from anystore.shards import Shard
 from anystore.store import Store
 
 Verify = Literal["fast", "full", "audit"]
@@ -85,6 +86,7 @@ class Task:
         known: What the journal says of it, if it was this source's before.
         held: Whether the target has the value that the journal speaks of, as far as its size tells.
         proven: Whether the listing proves that it is unchanged, so that only the stored value is to be looked at.
+        rehashes: Whether the stored value is to be looked at before anything else, and fetched if it has rotted.
         adopts: Since when a crawl that was killed may have stored the value of that size which the target has, and the
             journal does not know; None if there is none.
         rival: What the journal says of a document of another source that the target has under this key.
@@ -96,6 +98,7 @@ class Task:
     known: Record | None
     held: bool = False
     proven: bool = False
+    rehashes: bool = False
     adopts: datetime | None = None
     rival: Record | None = None
     audits: bool = False
@@ -168,6 +171,8 @@ class CrawlRun:
         verify: How far it trusts what is there.
         prune: Whether values of documents that are gone are deleted.
         tracker: Is told what a progress bar shows.
+        shard: Which of all keys this is about, if not about all.
+        is_elsewhere: Tells whether the listing has something that is not in this shard.
     """
 
     def __init__(
@@ -182,11 +187,15 @@ class CrawlRun:
         verify: Verify,
         prune: bool,
         tracker: Tracker,
+        shard: Shard | None = None,
+        is_elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         self.source = source
         self.target = target
         self.limits = limits
         self.verify = verify
+        self.shard = shard
+        self._is_elsewhere = is_elsewhere
         self._journal = journal
         self._index = index
         self._covers = covers
@@ -203,6 +212,7 @@ class CrawlRun:
         self._interrupted: datetime | None = None
         self._reached: list[str] = []
         self._passed_over: set[str] = set()
+        self._at_work: dict[str, str] = {}  # URLs of documents whose tasks were given and are not done, by their keys
         self._stored_all = False
         self._target_failures = 0
         self.walked = True
@@ -248,12 +258,13 @@ class CrawlRun:
         for key, one in wanted.items():
             if self.ended_by or self.lists_no_more:
                 return
-            line = known.get(key)
+            line, came_before = known.get(key, (None, False))
             # of most documents no more is asked than whether they are unchanged: no record is made for that
             facts = orjson.loads(line) if line is not None else {}
-            if facts.get("run") == self._number:  # two names of a listing that are one key
-                if facts["url"] != one.url:
-                    self.fail(key, f"{one.url} has the key of {facts['url']}, which was fetched; it was left out")
+            if came_before or key in self._at_work:  # a listing has it twice, or two names that are one key
+                other = self._at_work.get(key) or facts["url"]
+                if other != one.url:
+                    self.fail(key, f"{one.url} has the same key as {other}, which came before, and was left out")
                 continue
             if self.limits.max_entries is not None and self._counts["listed"] >= self.limits.max_entries:
                 self._reached.append(f"max_entries={self.limits.max_entries}")
@@ -265,7 +276,14 @@ class CrawlRun:
             if task is None:
                 self._tracker.advance()
             else:
+                self._at_work[key] = one.url
                 yield task
+
+    def withdraw(self, task: Task) -> None:
+        """Take back a task that turned out to be about no document."""
+        self._at_work.pop(task.listed.key, None)
+        self._counts["listed"] -= 1
+        self._tracker.advance()
 
     def _stored_size(self, key: str, facts: dict[str, Any], stored: dict[str, int | None]) -> int | None:
         if self._stored_all or not facts:
@@ -293,9 +311,12 @@ class CrawlRun:
         record = read_record(line or b"")
         if proven and self.verify == "fast":
             self._counts["unchanged"] += 1
-            self._write(replace(record, status="ok", seen=self._started, run=self._number))
+            self._write(self._back(record))
             return None
-        return Task(listed=one, known=record, held=held, proven=proven, audits=self.verify == "audit")
+        rehashes = held and self.verify != "fast"
+        return Task(
+            listed=one, known=record, held=held, proven=proven, rehashes=rehashes, audits=self.verify == "audit"
+        )
 
     def _task_anew(self, one: Listed, record: Record | None, size: int | None) -> Task:
         """Make the task for a document that was not fetched from here before, as far as the journal knows."""
@@ -311,6 +332,7 @@ class CrawlRun:
         """Take what came of a task into the journal and the counts."""
         one, known = task.listed, task.known
         now = datetime.now(UTC)
+        self._at_work.pop(one.key, None)
         self._tracker.advance(failed=int(outcome.what in ("error", "suspicious")))
         if outcome.what in ("error", "skipped", "suspicious"):
             self._not_fetched(task, outcome, now)
@@ -321,6 +343,7 @@ class CrawlRun:
         self._target_failures = 0
         self._counts[outcome.what] += 1
         is_same = outcome.what == "unchanged" and known is not None and known.status == "ok"
+        had_value = known is not None and known.sha256 is not None
         if outcome.what != "unchanged":
             self._counts["bytes"] += outcome.size or 0
             self._tracker.moved(outcome.size or 0)
@@ -342,6 +365,8 @@ class CrawlRun:
                 seen=now,
                 fetched=known.fetched if known and outcome.what == "unchanged" else now,
                 run=known.run if is_same and known else self._number,
+                added=known.added if had_value and known and known.status != "gone" else self._number,
+                changed=known.changed if had_value and known and known.sha256 == outcome.sha256 else self._number,
             )
         )
         if self.limits.max_bytes is not None and self._counts["bytes"] >= self.limits.max_bytes:
@@ -350,7 +375,11 @@ class CrawlRun:
     def _confirm(self, task: Task) -> None:
         self._counts["unchanged"] += 1
         if task.known is not None and task.known.status == "gone":
-            self._write(replace(task.known, status="ok", seen=self._started, run=self._number))
+            self._write(self._back(task.known))
+
+    def _back(self, record: Record) -> Record:
+        """Make the record of a document that was gone, and is listed again as it was."""
+        return replace(record, status="ok", seen=self._started, run=self._number, added=self._number)
 
     def _not_fetched(self, task: Task, outcome: Outcome, now: datetime) -> None:
         one, known = task.listed, task.known
@@ -384,6 +413,7 @@ class CrawlRun:
                 settled=False,
                 seen=now,
                 run=before.run if before.status == status else self._number,
+                added=self._number if before.status == "gone" else before.added,
                 attempts=before.attempts + 1,
                 error=reason,
             )
@@ -462,7 +492,7 @@ class CrawlRun:
         self._journal.flush()
 
     def _mark_gone(self) -> None:
-        if self._prune and not self._counts["listed"] and len(self._index):
+        if self._prune and not self._counts["listed"] and len(self._index) and not self._is_elsewhere():
             self.fail("", "the listing is empty, so that nothing is deleted; prune once it lists something again")
             self._prune = False
         for record in self._index.unseen():

@@ -109,8 +109,10 @@ class StoreCrawl:
 
     def _look_after(self, task: Task) -> Outcome:
         try:
+            if task.rehashes and not self._is_whole(task):
+                return self._fetch(task, what="healed")
             if task.proven:
-                return Outcome(what="kept") if self._is_whole(task) else self._fetch(task, what="healed")
+                return Outcome(what="kept")
             if task.held and not task.audits and task.known is not None and task.listed.shown is None:
                 # the listing says too little
                 entry = self._source.stat(Key(task.listed.key))

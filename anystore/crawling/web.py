@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from anystore.backends.http import HttpBackend
+from anystore.crawling.frontier import Frontier, Page
 from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
 from anystore.crawling.pages import MAX_PAGE_BYTES, is_loop, leads_into_folder, listed_of, page_of, signature
 from anystore.crawling.policy import Policy, robots_url
@@ -28,12 +29,15 @@ from anystore.web.headers import Headers
 from anystore.web.listing import ListedEntry, Listing, is_cut_off, parse_listing
 from anystore.web.robots import parse_robots
 from anystore.web.urls import decoded_path, keeps_secrets, masked_url, origin_of
+from anystore.web.walk import MAX_FOLDERS
 from anystore.web.watching import NotFollowed, Watch
 
 _SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it is stored
 _MAX_ROBOTS_BYTES = 512 * 1024
 _MAX_SUMS_BYTES = 8 << 20
 _MOST_WAITING = 1000  # documents that wait to be fetched, before the walk waits for them
+_MOST_PAGES = 16  # listings that are on their way, or have come and are not read; lighttpd makes no more at a time
+_PAGES_BYTES = 16 << 20  # about how long they are together
 _LONG_THREADS = 4
 _TRIES = 3
 _IDENTITY = {"Accept-Encoding": "identity"}
@@ -55,17 +59,6 @@ _PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """A folder of which the listing is to be read."""
-
-    folder: str
-    url: str
-    depth: int
-    trail: tuple[bytes, ...] = ()
-    is_seed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _RobotsFile:
     origin: tuple[str, str, int]
 
@@ -74,7 +67,7 @@ class _RobotsFile:
 class _Sums:
     """The checksums of a folder, and the documents that wait for them."""
 
-    jobs: list[Job]
+    portions: Iterator[list[Job]]
 
 
 class WebCrawl:
@@ -87,6 +80,8 @@ class WebCrawl:
         robots: Whether ``robots.txt`` is obeyed.
         concurrency: The most requests at a time for one host, or None.
         follow_links: Whether any page of links is a listing.
+        spacing: Seconds from one request to the next at least.
+        sharers: How many processes crawl the same host at the same time, and share what it gives to one.
     """
 
     def __init__(
@@ -98,8 +93,12 @@ class WebCrawl:
         robots: bool = True,
         concurrency: int | None = None,
         follow_links: bool = False,
+        spacing: float = 0.0,
+        sharers: int = 1,
     ) -> None:
         self._run = run
+        self._spacing = spacing
+        self._sharers = sharers
         self._url = source.url
         self._guard = AddressGuard(source.url)
         self._policy = Policy(source.url, hosts=allow_hosts, robots=robots)
@@ -116,7 +115,11 @@ class WebCrawl:
         self._concurrency = concurrency
         self._await_robots: dict[tuple[str, str, int], list[Fetch]] = {}
         self._portions: deque[Iterator[list[Job]]] = deque()
-        self._pages: deque[_Page] = deque()
+        self._pages = Frontier()
+        self._folders = 0  # that were met
+        self._asked = 0  # pages that were asked for, and have not come
+        self._unread: deque[tuple[Page, Fetched]] = deque()
+        self._page_bytes = 1 << 20  # of the longest of the last pages; a guess at first
         self._batch: list[tuple[Job, Fetched]] = []
         self._long: dict[Future[Outcome], tuple[Job, float]] = {}
         self._long_waiting: deque[Job] = deque()
@@ -133,7 +136,7 @@ class WebCrawl:
                 while self._is_busy():
                     self._more_pages()
                     self._start_long()
-                    runs = bool(self._fetcher.pending or self._storers.busy or self._long)
+                    runs = bool(self._fetcher.pending or self._storers.busy or self._long or self._long_waiting)
                     starts = not self._storers.full and not self._run.ended_by
                     for answer in self._fetcher.step(_PAUSE if runs else 0.0, starts=starts):
                         self._take(answer)
@@ -150,13 +153,13 @@ class WebCrawl:
             finally:
                 self._fetcher.close()
                 self._client.close()
+                self._pages.clear()
 
     # -- what may be asked -----------------------------------------------------------
 
     def _most(self, _url: str) -> int:
-        if self._concurrency is not None:
-            return self._concurrency
-        return _PER_HOST_LOOPBACK if self._guard.kinds == {"loopback"} else _PER_HOST
+        most = _PER_HOST_LOOPBACK if self._guard.kinds == {"loopback"} else _PER_HOST
+        return max((self._concurrency or most) // self._sharers, 1)
 
     def _waits_for_robots(self, answer: Fetched) -> bool:
         """Keep a request that leads to another server until that one's robots.txt is known; True if so."""
@@ -182,32 +185,56 @@ class WebCrawl:
     # -- the loop ----------------------------------------------------------------------
 
     def _begin(self) -> None:
+        if self._spacing:
+            self._fetcher.limit(self._url).spacing = self._spacing
         if self._policy.obeys_robots:
             self._ask_robots(self._url)
         else:
-            self._pages.append(_Page("", self._url, 0, is_seed=True))
+            self._meet(Page("", self._url, 0, is_seed=True))
 
     def _is_busy(self) -> bool:
         if self._run.ended_by:
             return bool(self._storers.busy or self._long or self._batch)
-        waits = self._pages or self._portions or self._long_waiting
+        waits = self._pages or self._unread or self._portions or self._long_waiting
         return bool(self._fetcher.pending or waits or self._storers.busy or self._long or self._batch)
 
     def _more_pages(self) -> None:
+        """Read what has come, and ask for more, as far as there is room for what it lists."""
         if self._run.lists_no_more:
             self._pages.clear()
-        while self._portions and self._fetcher.pending + len(self._long_waiting) < _MOST_WAITING:
+            self._unread.clear()
+        while (self._portions or self._unread) and self._has_room():
+            if not self._portions:
+                self._take_page(*self._unread.popleft())
+                continue
             jobs = next(self._portions[0], None)
             if jobs is None:
                 self._portions.popleft()
             else:
                 self._add_jobs(jobs)
-        while self._pages and not self._portions and self._fetcher.pending < _MOST_WAITING:
-            page = self._pages.popleft()
+        most = max(min(_MOST_PAGES, _PAGES_BYTES // self._page_bytes), 2)
+        while self._pages and not self._portions and not self._unread and self._asked < most:
+            page = self._pages.take()
             fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=MAX_PAGE_BYTES)
             if self._asks_webdav:
                 fetch = replace(fetch, method="PROPFIND", headers=_WEBDAV, body=_WEBDAV_BODY)
             self._fetcher.add(fetch, urgent=True)
+            self._asked += 1
+
+    def _has_room(self) -> bool:
+        return self._fetcher.pending + len(self._long_waiting) < _MOST_WAITING
+
+    def _meet(self, page: Page) -> None:
+        """Take a folder, or a further page of one, into the queue."""
+        self._folders += 1
+        if self._folders <= MAX_FOLDERS:
+            self._pages.add(page)
+        elif self._folders == MAX_FOLDERS + 1:
+            self._run.lose(
+                page.folder,
+                f"{masked_url(page.url)} and all folders behind it were left out: {MAX_FOLDERS:,} are the most; if all "
+                "of them are real, crawl the folders of this listing one by one",
+            )
 
     def _take(self, answer: Fetched) -> None:
         if self._run.ended_by or self._waits_for_robots(answer):
@@ -215,8 +242,11 @@ class WebCrawl:
         match answer.fetch.tag:
             case _RobotsFile() as tag:
                 self._take_robots(tag, answer)
-            case _Page() as tag if not self._run.lists_no_more:
-                self._take_page(tag, answer)
+            case Page() as tag:
+                self._asked -= 1
+                length = MAX_PAGE_BYTES if answer.body is None else len(answer.body)
+                self._page_bytes = max(self._page_bytes // 2, length, 1)
+                self._unread.append((tag, answer))
             case _Sums() as tag:
                 self._take_sums(tag, answer)
             case Job() as job:
@@ -244,18 +274,19 @@ class WebCrawl:
         rules = parse_robots(body, agent=self._client.user_agent or own_name())
         self._policy.learn(tag.origin, rules)
         if rules.crawl_delay:
-            self._fetcher.limit(answer.fetch.url).spacing = rules.crawl_delay
+            limit = self._fetcher.limit(answer.fetch.url)
+            limit.spacing = max(rules.crawl_delay * self._sharers, limit.spacing)
         if not self._policy.is_own(tag.origin):
             return
         if not rules.allows(self._url):
             where = masked_url(self._url)
             self._run.lose("", f"robots.txt of {where} does not allow to crawl it; pass robots=False if you may")
             return
-        self._pages.append(_Page("", self._url, 0, is_seed=True))
+        self._meet(Page("", self._url, 0, is_seed=True))
 
     # -- listings ------------------------------------------------------------------------
 
-    def _take_page(self, page: _Page, answer: Fetched) -> None:
+    def _take_page(self, page: Page, answer: Fetched) -> None:
         try:
             listing = self._read_page(page, answer)
         except AnystoreError as error:
@@ -264,6 +295,8 @@ class WebCrawl:
             return
         if listing is not None:
             self._take_listing(page, listing)
+        elif not page.is_seed and self._asks_webdav:
+            self._lose(page, f"{masked_url(page.url)} was asked by PROPFIND, and answered with what is no listing")
         elif not page.is_seed:
             self._take_hidden(page, answer)
         else:
@@ -275,12 +308,12 @@ class WebCrawl:
             if not self._tries_webdav(page, answer, what):
                 self._lose(page, what)
 
-    def _lose(self, page: _Page, reason: str) -> None:
+    def _lose(self, page: Page, reason: str) -> None:
         self._run.lose(
             page.folder, f"the listing cannot be read: {self._no_listing or reason}" if page.is_seed else reason
         )
 
-    def _read_page(self, page: _Page, answer: Fetched) -> Listing | None:
+    def _read_page(self, page: Page, answer: Fetched) -> Listing | None:
         if answer.error is not None:
             raise answer.error
         if not page.is_seed and decoded_path(answer.url) != decoded_path(page.url):
@@ -291,15 +324,15 @@ class WebCrawl:
             raise BackendError(f"{masked_url(answer.url)} told no length, and its page has no end; it may be cut off")
         return parse_listing(body, url=answer.url, content_type=kind, follow_links=self._follow_links)
 
-    def _tries_webdav(self, page: _Page, answer: Fetched, reason: str) -> bool:
+    def _tries_webdav(self, page: Page, answer: Fetched, reason: str) -> bool:
         """Ask once more by WebDAV, if that may list the seed; True if so."""
         if not page.is_seed or self._asks_webdav or answer.status not in _MAY_BE_WEBDAV:
             return False
         self._asks_webdav, self._no_listing = True, reason  # should that fail, too, the first answer tells more
-        self._pages.append(page)
+        self._meet(page)
         return True
 
-    def _take_hidden(self, page: _Page, answer: Fetched) -> None:
+    def _take_hidden(self, page: Page, answer: Fetched) -> None:
         """Take a page that the server shows in place of a folder: it is a document, and hides others."""
         key = page.folder + _INDEX
         self._run.lose(
@@ -310,7 +343,7 @@ class WebCrawl:
         for task in self._run.sort([Listed(key=key, url=masked_url(page.url), shown=None)]):
             self._batch.append((Job(task, page.url, page.depth), answer))
 
-    def _take_listing(self, page: _Page, listing: Listing) -> None:
+    def _take_listing(self, page: Page, listing: Listing) -> None:
         mark = signature(listing)
         if is_loop(listing, page.trail.count(mark)):
             self._run.lose(
@@ -320,7 +353,7 @@ class WebCrawl:
         listed: dict[str, ListedEntry] = {}
         trail = (*page.trail, mark)
         for url in listing.more:
-            self._add_page(page, url)
+            self._add_page(page, url, once=listing.adapter != "sitemap")
         for name in listing.foreign:
             self._refuse_name(page, name)
         for entry in (*listing.entries, *listing.undecoded):
@@ -333,48 +366,55 @@ class WebCrawl:
                 self._run.fail(key, f"{masked_url(entry.url)} has the same key as another file, and was left out")
         self._add_listed(page, listed)
 
-    def _refuse_name(self, page: _Page, name: str) -> None:
+    def _refuse_name(self, page: Page, name: str) -> None:
         if page.folder + name != PRIVATE_FOLDER:
             reason = f"{masked_url(page.url)} lists a name that cannot be a key: {name!a}"
             self._run.fail(page.folder + name, reason)
 
-    def _add_listed(self, page: _Page, listed: Mapping[str, ListedEntry]) -> None:
+    def _add_listed(self, page: Page, listed: Mapping[str, ListedEntry]) -> None:
         """Sort the documents of a folder, with the checksums beside them, if there are some."""
         sums = next((listed[name].url for name in (page.folder + one for one in SUMS_NAMES) if name in listed), None)
-        if sums is None:
-            self._portions.append(self._sorted(page, listed))
-            return
-        jobs = [job for portion in self._sorted(page, listed) for job in portion]
-        if any(not job.task.proven for job in jobs):
-            self._fetcher.add(Fetch(url=sums, tag=_Sums(jobs), limit=_MAX_SUMS_BYTES), urgent=True)
-        else:
-            self._add_jobs(jobs)
+        portions = self._sorted(page, listed)
+        self._portions.append(portions if sums is None else self._until_sums(portions, sums))
 
-    def _sorted(self, page: _Page, listed: Mapping[str, ListedEntry]) -> Iterator[list[Job]]:
+    def _until_sums(self, portions: Iterator[list[Job]], sums: str) -> Iterator[list[Job]]:
+        """Give what needs no checksums; from the first document that does on, all wait for them."""
+        for jobs in portions:
+            if any(not job.task.proven for job in jobs):
+                waiting = _Sums(chain([jobs], portions))
+                self._fetcher.add(Fetch(url=sums, tag=waiting, limit=_MAX_SUMS_BYTES), urgent=True)
+                return
+            yield jobs
+
+    def _sorted(self, page: Page, listed: Mapping[str, ListedEntry]) -> Iterator[list[Job]]:
         """Sort a listing portion by portion, so that a long one does not all become tasks at once."""
         entries = iter(listed.items())
         while portion := list(islice(entries, _PORTION)):
             tasks = self._run.sort([listed_of(key, entry) for key, entry in portion])
             yield [Job(task, listed[task.listed.key].url, page.depth) for task in tasks]
 
-    def _add_folder(self, page: _Page, folder: str, url: str, trail: tuple[bytes, ...]) -> None:
+    def _add_folder(self, page: Page, folder: str, url: str, trail: tuple[bytes, ...]) -> None:
         if self._follow_links and not self._is_new(url):
             return
         if page.depth + 1 > self._run.limits.max_depth:
             self._run.lose(
                 folder, f"{masked_url(url)} is more than max_depth={self._run.limits.max_depth} folders deep"
             )
+        elif self._run.shard is not None and not self._run.shard.enters(folder):
+            pass  # another process reads it
         elif not self._policy.may_fetch(url):
             self._run.pass_over(folder)
         else:
-            self._pages.append(_Page(folder, url, page.depth + 1, trail))
+            self._meet(Page(folder, url, page.depth + 1, trail))
 
-    def _add_page(self, page: _Page, url: str) -> None:
-        """Add a further page of a listing."""
+    def _add_page(self, page: Page, url: str, *, once: bool) -> None:
+        """Add a further page of a listing; one that leads back has no end, where each page is named once."""
         if origin_of(url) != origin_of(self._url):
             self._run.lose(page.folder, f"{masked_url(page.url)} goes on at another server, {masked_url(url)}")
         elif self._is_new(url):
-            self._pages.append(replace(page, url=url, trail=(), is_seed=False))
+            self._meet(replace(page, url=url, trail=(), is_seed=False))
+        elif once:
+            self._run.lose(page.folder, f"{masked_url(page.url)} goes on at a page that was read before")
 
     def _is_new(self, url: str) -> bool:
         """Tell whether a page was not met before, and remember it."""
@@ -391,11 +431,7 @@ class WebCrawl:
             where, why = masked_url(answer.fetch.url), answer.error or "it is too long"
             self._run.fail("", f"the checksums in {where} cannot be read, so nothing was compared with them: {why}")
         sums = parse_sums(answer.body) if answer.error is None and answer.body else {}
-        for job in tag.jobs:
-            expected = sums.get(job.task.listed.key.rpartition("/")[2])
-            if expected is not None:
-                job.task.expected = {"sha256": expected}
-        self._add_jobs(tag.jobs)
+        self._portions.append(_with_sums(tag.portions, sums))
 
     def _add_jobs(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -403,7 +439,7 @@ class WebCrawl:
             if not self._policy.may_fetch(job.url):
                 reason = BackendError("robots.txt does not allow it to be fetched")
                 self._run.done(task, Outcome(what="skipped", error=reason))
-            elif task.proven or task.adopts or (task.listed.size or 0) > _SMALL_BYTES:
+            elif task.proven or task.rehashes or task.adopts or (task.listed.size or 0) > _SMALL_BYTES:
                 self._long_waiting.append(job)
             else:
                 self._add_small(job)
@@ -418,8 +454,13 @@ class WebCrawl:
         location = answer.headers.get("location")
         if answer.error is not None and location is not None and leads_into_folder(answer.url, location):
             key = job.task.listed.key
+            self._run.withdraw(job.task)
+            if self._run.shard is not None and not self._run.shard.holds(key + "/"):
+                why = "is a folder that is listed as if it were a document, and no shard has all of it"
+                self._run.lose(key + "/", f"{masked_url(job.url)} {why}; crawl with another depth, or in one part")
+                return
             path, mark, query = job.url.partition("?")  # at its own server, whatever that calls itself
-            self._add_folder(_Page("", job.url, job.depth), key + "/", f"{path}/{mark}{query}", ())
+            self._add_folder(Page("", job.url, job.depth), key + "/", f"{path}/{mark}{query}", ())
         elif answer.error is not None:
             self._run.done(job.task, Outcome(what="error", error=answer.error))
         elif answer.body is None:
@@ -463,3 +504,12 @@ class WebCrawl:
         for long in [one for one in self._long if one.done()]:
             job, began = self._long.pop(long)
             self._end_long(job, began, long.result())
+
+
+def _with_sums(portions: Iterator[list[Job]], sums: Mapping[str, bytes]) -> Iterator[list[Job]]:
+    for jobs in portions:
+        for job in jobs:
+            expected = sums.get(job.task.listed.key.rpartition("/")[2])
+            if expected is not None:
+                job.task.expected = {"sha256": expected}
+        yield jobs

@@ -16,12 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, InvalidOption, VersionMismatch
 from anystore.uris import collect_secrets, mask_text, parse_uri
 from anystore.web.addresses import AddressGuard
-from anystore.web.headers import Headers, parse_content_range, parse_length, parse_retry_after, strong_etag
+from anystore.web.headers import Headers, body_length, parse_content_range, parse_retry_after, strong_etag
 from anystore.web.transfer import Call, Lines, Transfer, TransferError
 from anystore.web.urls import is_folder_of, keeps_secrets, masked_url, redirect_target, wire_url
 from anystore.web.watching import NotFollowed, Watch
 
 _BUSY = frozenset({429, 502, 503, 504})
+_NEVER_BETTER = (501, 505)  # the server does not know the method, or the version
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for more is not waited for."""
@@ -189,8 +190,9 @@ class Client:
         if status in _BUSY:
             wait = parse_retry_after(headers.get("retry-after"), now=datetime.now(UTC))
             what = f"was answered with status {status}, also when repeated; try again later"
-            return Refusal(self.failed(what, method=method, url=url), busy=True, wait=wait)
-        return Refusal(self.failed(f"was answered with status {status}", method=method, url=url))
+            return Refusal(self.failed(what, method=method, url=url), busy=True, passes=True, wait=wait)
+        passes = status >= 500 and status not in _NEVER_BETTER  # noqa: PLR2004 - the server's own errors
+        return Refusal(self.failed(f"was answered with status {status}", method=method, url=url), passes=passes)
 
     def failed(self, what: str, *, method: str, url: str) -> BackendError:
         """Make the error for an answer that is of no use."""
@@ -218,12 +220,14 @@ class Refusal:
 
     Attributes:
         error: What to raise.
-        busy: Whether the same request may well work a moment later.
+        busy: Whether the server asks for fewer requests.
+        passes: Whether the same request may well work a moment later.
         wait: Seconds that the server asks to wait, or None.
     """
 
     error: AnystoreError
     busy: bool = False
+    passes: bool = False
     wait: float | None = None
 
 
@@ -311,7 +315,7 @@ class _Asked:
         if refusal is None:
             return
         transfer.drain()
-        if isinstance(refusal.error, BackendError) and refusal.busy:
+        if isinstance(refusal.error, BackendError) and refusal.passes:
             if self.client.watch is not None:
                 self.client.watch.complained(url, refusal.wait)
             raise _Again(refusal.error, refusal.wait)
@@ -320,9 +324,11 @@ class _Asked:
     def extent(self, transfer: Transfer) -> tuple[int, int | None]:
         """Give the position in the value of the first byte of the body, and the length of the value."""
         if transfer.status != 206:  # noqa: PLR2004 - Partial Content
-            return 0, parse_length(transfer.headers.get("content-length"))
+            return 0, body_length(transfer.headers)
         sent = parse_content_range(transfer.headers.get("content-range"))
-        if sent is None or sent[0] > self.start or sent[1] <= self.start:
+        length = body_length(transfer.headers)
+        is_odd = sent is None or sent[0] > self.start or sent[1] <= self.start
+        if sent is None or is_odd or length not in (None, sent[1] - sent[0]):
             transfer.close()
             raise self.failed(f"was answered with another range than bytes from {self.start:,}", url=self.url)
         return sent[0], sent[2]
@@ -448,5 +454,5 @@ class Response:
         self._position = position
 
 
-def _validators(headers: Headers) -> tuple[str | None, str | None]:
-    return headers.get("etag"), headers.get("last-modified")
+def _validators(headers: Headers) -> tuple[str | None, ...]:
+    return headers.get("etag"), headers.get("last-modified"), headers.get("content-encoding")

@@ -31,10 +31,9 @@ from anystore.web.urls import keeps_secrets, masked_url, origin_of, redirect_tar
 
 _URGENT_TURNS = 4  # of so many turns one is for what is not urgent, lest that waits for ever
 _MOST_GIVEN_UP = 20  # requests in a row; whoever is still busy then is not asked any more
+_LONGEST_REFUSAL = 900.0  # seconds in which a host has answered nothing, however often it says when to come back
 _WHOLE = frozenset({200, 203})  # the statuses that bring a whole value, where no part of it was asked for
 _MULTI_STATUS = 207
-_SERVER_ERRORS = 500
-_NEVER_BETTER = (501, 505)  # the server does not know the method, or the version
 _BUSY_TRIES = 3  # times as many: a busy server says no to whoever comes
 _FILE_SIZE_EXCEEDED = pycurl.E_FILESIZE_EXCEEDED
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -101,9 +100,14 @@ class _Host:
         self.urgent: deque[Fetch] = deque()
         self.waiting: deque[Fetch] = deque()
         self.given_up = 0
+        self.refuses_since: float | None = None
         self._turn = 0
         self.closed: str | None = None
         """Why it is not asked any more."""
+
+    def answered(self) -> None:
+        self.limit.answered()
+        self.given_up, self.refuses_since = 0, None
 
     def next(self) -> Fetch | None:
         self._turn = (self._turn + 1) % _URGENT_TURNS
@@ -321,7 +325,7 @@ class Fetcher:
     def _finish(self, curl: pycurl.Curl, failure: tuple[int, str] | None) -> None:
         running = self._running.pop(curl)
         self._multi.remove_handle(curl)
-        easy, fetch, limit = running.easy, running.fetch, running.host.limit
+        easy, fetch = running.easy, running.fetch
         self._idle.append(easy)
         status, headers, taken = easy.take()
         body: bytes | None = taken
@@ -332,56 +336,60 @@ class Fetcher:
             return
         location = headers.get("location") if status in REDIRECTS else None
         if location is not None:
-            limit.answered()
+            running.host.answered()
             self._redirect(running, location, status=status, headers=headers)
             return
         if status not in _WHOLE and 200 <= status < 300 and not (status == _MULTI_STATUS and fetch.method != "GET"):  # noqa: PLR2004 - success
-            limit.answered()
+            running.host.answered()
             what = f"was answered with status {status}, which brings no whole value"
             self._give(running, status, headers, b"", self._client.failed(what, method=fetch.method, url=fetch.at))
             return
         refusal = None
         if status not in fetch.allow:
             refusal = self._client.refusal(status, headers, method=fetch.method, url=fetch.at)
-        if refusal is not None and (status >= _SERVER_ERRORS or refusal.busy) and status not in _NEVER_BETTER:
+        if refusal is not None and refusal.passes:
             wait = refusal.wait
             if wait is None:
                 wait = parse_retry_after(headers.get("retry-after"), now=datetime.now(UTC))
             if self._again(running, wait, busy=refusal.busy):
                 return
         else:
-            limit.answered()
-            running.host.given_up = 0
+            running.host.answered()
         self._give(running, status, headers, body, refusal.error if refusal else None)
 
     def _fail(self, running: _Running, error: TransferError, *, status: int, headers: Headers) -> None:
         if error.transient and self._again(running, None):
             return
         if not error.transient:
-            running.host.limit.answered()
+            running.host.answered()
         fetch = running.fetch
         what = f"failed: {error}; check the address and the network"
         self._give(running, status, headers, b"", self._client.failed(what, method=fetch.method, url=fetch.at))
 
     def _again(self, running: _Running, wait: float | None, *, busy: bool = False) -> bool:
         """Queue a request once more, if it has tries left; its host gets fewer requests either way."""
-        fetch = running.fetch
+        fetch, host = running.fetch, running.host
         fetch.failures += 1
         tries = self._client.retries * (_BUSY_TRIES if busy else 1)
-        gives_up = fetch.failures > tries or (wait is not None and wait > LONGEST_WAIT)
-        running.host.limit.complained(began=running.began, wait=0.0 if gives_up or wait is None else wait)
+        if host.refuses_since is None:
+            host.refuses_since = self._clock()
+        refuses = self._clock() - host.refuses_since
+        gives_up = fetch.failures > tries or refuses > _LONGEST_REFUSAL or (wait is not None and wait > LONGEST_WAIT)
+        host.limit.complained(began=running.began, wait=0.0 if gives_up or wait is None else wait)
         if gives_up:
-            self._give_up(running.host, wait)
+            self._give_up(host, wait, refuses)
             return False
         pause = self._client.delay(fetch.failures) if wait is None else wait
         heapq.heappush(self._later, (self._clock() + pause, next(self._numbers), fetch))
         return True
 
-    def _give_up(self, host: _Host, wait: float | None) -> None:
+    def _give_up(self, host: _Host, wait: float | None, refuses: float) -> None:
         """Ask a host no more that wants it so for longer than anybody waits, or that answers nobody."""
         host.given_up += 1
         if wait is not None and wait > LONGEST_WAIT:
             host.closed = f"its server asked to come back after {wait:,.0f} seconds"
+        elif refuses > _LONGEST_REFUSAL:
+            host.closed = f"its server has answered no request for {refuses:,.0f} seconds"
         elif host.given_up >= _MOST_GIVEN_UP:
             host.closed = f"its server failed for {host.given_up} requests in a row, each tried again and again"
 

@@ -177,6 +177,21 @@ def parse_length(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch(r"[0-9]{1,19}", text) else None
 
 
+def body_length(headers: Mapping[str, str]) -> int | None:
+    """Give the length of a body as its server tells it; what is sent in chunks tells none, whatever stands beside."""
+    return None if "transfer-encoding" in headers else parse_length(headers.get("content-length"))
+
+
+def tells_end(headers: Mapping[str, str]) -> bool:
+    """Tell whether a body that was cut off would be noticed: by its length, or by its chunks.
+
+    Example:
+        >>> tells_end({"content-length": "5"}), tells_end({"content-length": "9" * 30})
+        (True, False)
+    """
+    return "transfer-encoding" in headers or body_length(headers) is not None
+
+
 def parse_retry_after(text: str | None, *, now: datetime) -> float | None:
     """Read ``Retry-After``: seconds, or a date.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from anystore.web.headers import parse_http_date
 from anystore.web.rows import Listing, Row, is_plain, listing_of, parse_iso
-from anystore.web.urls import child_of
+from anystore.web.urls import child_of, odd_name_of
 
 
 def _name_bytes(text: str) -> bytes:
@@ -50,8 +50,10 @@ def _nginx_rows(items: list[dict[str, object]]) -> Iterator[Row]:
 
 def _caddy_rows(items: list[dict[str, object]], url: str) -> Iterator[Row]:
     for item in items:
-        child = child_of(url, str(item.get("url")))  # in the name, bytes that are no text are replaced
+        href = str(item["url"])  # in the name, bytes that are no text are replaced
+        child = child_of(url, href)
         if child is None:
+            yield Row(odd_name_of(url, href) or _name_bytes(str(item["name"])), is_folder=False, odd=True)
             continue
         exact = not item.get("is_symlink")  # what is said of a link may be said of the link itself
         moment = parse_iso(str(item["mod_time"]))

@@ -7,6 +7,7 @@ on it.
 import re
 from collections.abc import Mapping
 
+from anystore.web.headers import tells_end
 from anystore.web.html_listing import parse_html, parse_links
 from anystore.web.json_listing import parse_json
 from anystore.web.rows import ListedEntry, Listing
@@ -16,17 +17,26 @@ __all__ = ["ListedEntry", "Listing", "is_cut_off", "parse_listing"]
 
 
 _CLOSED = re.compile(rb"</(?:pre|table|ul|ol|div|body|html)\b", re.IGNORECASE)
+_FIRST_TAG = re.compile(rb"<([A-Za-z_][^\s/>]*)")
 
 
 def is_cut_off(body: bytes, headers: Mapping[str, str]) -> bool:
-    """Tell whether a page of HTML may be a part of one: the server told no length, and nothing is closed at its end.
+    """Tell whether a page may be a part of one: the server told no length, and nothing is closed at its end.
 
     Example:
         >>> page = b'<pre><a href="a">a</a>'
         >>> is_cut_off(page, {"content-type": "text/html"}), is_cut_off(page + b"</pre>", {"content-type": "text/html"})
         (True, False)
     """
-    if "content-length" in headers or "transfer-encoding" in headers or "html" not in headers.get("content-type", ""):
+    kind, end = headers.get("content-type", ""), body[-512:].rstrip()
+    if tells_end(headers):
+        return False
+    if "json" in kind:
+        return not end.endswith(b"}" if body[:512].lstrip().startswith(b"{") else b"]")
+    if "xml" in kind and "html" not in kind:
+        first = _FIRST_TAG.search(body[:4096])
+        return first is None or not end.endswith(b"</" + first[1] + b">")
+    if "html" not in kind:
         return False
     last_link = max(body.rfind(b"<a "), body.rfind(b"<A "), 0)
     return _CLOSED.search(body, last_link) is None

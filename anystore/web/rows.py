@@ -37,7 +37,7 @@ class Listing:
 
     Attributes:
         adapter: Name of the adapter that knew the page, such as ``nginx``.
-        entries: Files and folders, each name once, in the order of the page.
+        entries: Files and folders, each once, in the order of the page.
         foreign: Names that no key can have: with a slash or a backslash inside, and the like.
         undecoded: Files and folders whose names are no text; what is no text in them is left percent-encoded.
         more: URLs of further pages of the same listing.
@@ -90,7 +90,7 @@ def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, 
         url: Where it was found.
         more: URLs of further pages.
     """
-    entries: dict[str, ListedEntry] = {}
+    entries: dict[tuple[str, bool], ListedEntry] = {}  # a bucket may have a value and a folder of one name
     foreign: dict[str, None] = {}
     undecoded: dict[str, ListedEntry] = {}
     for row in rows:
@@ -108,9 +108,9 @@ def listing_of(adapter: str, rows: Iterable[Row], url: str, *, more: tuple[str, 
             continue
         target = row.url or join_url(url, name + "/" if row.is_folder else name)
         entry = ListedEntry(name, target, row.is_folder, row.size, row.size_exact, row.modified, row.modified_exact)
-        known = entries.get(name)
+        known = entries.get((name, row.is_folder))
         if known is None or (known.size is None and known.modified is None):
-            entries[name] = entry
+            entries[name, row.is_folder] = entry
     return Listing(adapter, tuple(entries.values()), tuple(foreign), more, tuple(undecoded.values()))
 
 

@@ -184,7 +184,11 @@ def fetch_listing(client: Client, url: str, *, moved: bool = True, by_webdav: bo
 
 def _below(folder: str, listing: Listing) -> list[tuple[str, ListedEntry | None, str | None]]:
     """Give what a folder holds, for a stack: the last name first; of equal names, the one that is text as it stands."""
-    names = {entry.name: entry for entry in (*listing.undecoded, *listing.entries) if is_key(folder + entry.name)}
+    names = {
+        (entry.name, entry.is_folder): entry
+        for entry in (*listing.undecoded, *listing.entries)
+        if is_key(folder + entry.name)
+    }
     ordered = sorted(names.values(), key=lambda entry: entry.name + "/" * entry.is_folder, reverse=True)
     return [
         (f"{folder}{entry.name}/", None, entry.url) if entry.is_folder else (folder, entry, None) for entry in ordered

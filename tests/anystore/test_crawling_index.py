@@ -2,7 +2,6 @@
 
 import tracemalloc
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,8 @@ def test_the_last_record_counts(index):
     index.put([record("b", size=3)])
     assert len(index) == 2
     found = index.find(["a", "b", "c"])
-    assert {key: read_record(line).size for key, line in found.items()} == {"a": 2, "b": 3}
+    assert {key: read_record(line).size for key, (line, _) in found.items()} == {"a": 2, "b": 3}
+    assert {key: came for key, (_, came) in found.items()} == {"a": False, "b": True}
     assert [one.key for one in index.unseen()] == ["a"]
 
 
@@ -61,11 +61,13 @@ def test_the_root_is_of_what_is_there(index):
         assert other.root() == both
 
 
-def test_it_leaves_nothing_behind():
+def test_it_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     with Index() as opened:
-        folder = Path(opened._folder)
-        assert folder.exists()
-    assert not folder.exists()
+        opened.load(record(f"{number}" * 20, sha256="0" * 64) for number in range(50_000))
+        assert list(tmp_path.iterdir()) == []  # whoever is killed here leaves nothing
+        assert len(opened) == 50_000
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.alone

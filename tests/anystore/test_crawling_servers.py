@@ -112,22 +112,23 @@ def test_every_name_arrives_from(name, tree, tmp_path):
 @pytest.mark.parametrize("name", [name for name in SERVERS if name not in ("apache-plain", "python")])
 def test_what_a_listing_proves_is_not_asked_for(name, tmp_path, monkeypatch):
     root = tmp_path / "root"
-    for number in range(20):
-        path = root / "folder" / f"{number}"
+    for number in range(100):
+        path = root / f"folder {number:02}" / f"{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 2000)
         os.utime(path, (LONG_AGO - number, LONG_AGO - number))
     if os.geteuid() == 0:
         for path in (tmp_path, *tmp_path.parents[:3]):
             path.chmod(0o755)
-    asked, add = [], Fetcher.add
-    monkeypatch.setattr(Fetcher, "add", lambda self, fetch, **how: (asked.append(fetch.url), add(self, fetch, **how)))
+    asked, start = [], Fetcher._start  # what is asked again counts again
+    monkeypatch.setattr(Fetcher, "_start", lambda self, fetch, host: (asked.append(fetch.at), start(self, fetch, host)))
     target = get_store(tmp_path / "target", serialization_mode="raw")
     with SERVERS[name](root) as url:
-        assert crawl(url, target).fetched == 20
+        assert crawl(url, target).fetched == 100
         asked.clear()
-        assert crawl(url, target).unchanged == 20
-        assert asked == [f"{url}robots.txt", url, f"{url}folder/"]
+        assert crawl(url, target).unchanged == 100
+        folders = [f"{url}folder%20{number:02}/" for number in range(100)]
+        assert sorted(asked) == sorted([f"{url}robots.txt", url, *folders])
 
 
 @pytest.mark.parametrize("server", [apache, wsgidav], ids=["apache", "wsgidav"])

@@ -82,6 +82,17 @@ def test_secrets_in_a_configuration():
     assert not is_secret_name("table")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-API-Key", "Ocp-Apim-Subscription-Key", "Proxy-Authorization", "Set-Cookie", "sse_customer_key_base64",
+        "application_key", "master_key", "bearer", "basic_auth", "passcode",
+    ],
+)  # fmt: skip
+def test_names_of_headers_and_keys_are_those_of_secrets(name):
+    assert is_secret_name(name)
+
+
 def test_a_slip_of_the_finger_shows_no_secret():
     with pytest.raises(InvalidUri, match="neither a URI nor a path") as caught:
         parse_uri("postgresql:/me:hunter2@host/db")

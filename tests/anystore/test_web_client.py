@@ -241,7 +241,7 @@ def test_retry_after_is_kept_to(client, faulty_server, waits):
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(400, BackendError), (403, BackendError), (404, DoesNotExist), (410, DoesNotExist), (500, BackendError)],
+    [(400, BackendError), (403, BackendError), (404, DoesNotExist), (410, DoesNotExist), (501, BackendError)],
 )
 def test_refusal_is_not_repeated(client, faulty_server, status, error):
     faulty_server.script(Fault(status=status))

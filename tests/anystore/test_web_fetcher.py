@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from anystore.errors import BackendError, DoesNotExist
+from anystore.web import fetcher as fetcher_module
 from anystore.web.client import Client
 from anystore.web.easy import deadline_of
 from anystore.web.fetcher import Fetch, Fetcher
@@ -165,6 +166,18 @@ def test_a_host_that_wants_days_is_asked_once(nginx_server, faulty_server):
     assert all(answer.error is not None for answer in answers)
     assert "200,000 seconds" in str(answers[-1].error)
     assert len(faulty_server.asked) == 1
+
+
+def test_a_host_that_is_busy_for_ever_is_left_alone(faulty_server, monkeypatch):
+    monkeypatch.setattr(fetcher_module, "_LONGEST_REFUSAL", 0.5)
+    faulty_server.always(Fault(status=429, headers={"Retry-After": "1"}))
+    with fetching(Client(retries=8)) as fetcher:
+        for number in range(100):
+            fetcher.add(Fetch(url=f"{faulty_server.url}{number}", tag=number, limit=100))
+        answers = run(fetcher)
+    assert len(answers) == 100
+    assert "has answered no request for 1 seconds" in str(answers[-1].error)
+    assert len(faulty_server.asked) < 10
 
 
 def test_a_host_that_always_fails_is_left_alone(faulty_server):
