@@ -13,12 +13,13 @@ PIP_INSTALL := -m pip install -qq --constraint constraints.txt
 # Servers that the tests start; the others come with the development tools from PyPI.
 SERVERS := redis-server:redis-server mariadbd:mariadb-server setpriv:util-linux unzip:unzip sshd:openssh-server apache2:apache2 lighttpd:lighttpd caddy:caddy chromium:chromium
 AZURITE := 3.35.0
-# One process for each core; each starts the servers that its tests want once, and begins with a part of the tests of its own.
-SPREAD := --numprocesses=auto --maxprocesses=8 --dist=worksteal
+# Two processes for each core, since tests mostly wait for servers; each starts those that its tests want once, and begins
+# with a part of the tests of its own.
+SPREAD := --numprocesses=$(shell echo $$((2 * $$(nproc)))) --maxprocesses=8 --dist=worksteal
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
-.PHONY: help venv servers demo ui test test-large bench lint types docs check clean
+.PHONY: help venv servers demo ui test test-large bench lint types docs screenshots check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -92,6 +93,9 @@ types: $(VENV)/.installed-dev ## Check types
 
 docs: $(VENV)/.installed-dev ## Build the documentation into site/
 	@echo "== docs" && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: servers $(VENV)/.installed-dev ## Take the pictures of Dagster's pages anew, into docs/images
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/examples/test_document_pipeline_pages.py
 
 check: lint types test docs ## Run everything that .ci/run runs
 

@@ -16,6 +16,7 @@ _MODULE_OF_NAME = {
     "AnystoreResource": "resource",
     "BlobRef": "stored",
     "ByteStream": "values",
+    "CrawlPartitions": "crawl_partitions",
     "FileCollection": "values",
     "PartitionStream": "partitioned",
     "PartitionedOutput": "partitioned",
@@ -27,8 +28,13 @@ _MODULE_OF_NAME = {
     "checksum_matches": "checks",
     "content_changed": "data_versions",
     "crawl_asset": "crawl_assets",
+    "listing_sensor": "listing_sensors",
+    "mirror_asset": "mirror_assets",
+    "observe_listing": "observations",
     "retention_job": "retention",
     "row_count_at_least": "checks",
+    "sharded_crawl_asset": "sharded_crawls",
+    "sharded_mirror_asset": "sharded_mirrors",
     "value_exists": "checks",
 }
 

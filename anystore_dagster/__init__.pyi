@@ -3,8 +3,12 @@ from anystore_dagster.checks import row_count_at_least as row_count_at_least
 from anystore_dagster.checks import value_exists as value_exists
 from anystore_dagster.compute_logs import AnystoreComputeLogManager as AnystoreComputeLogManager
 from anystore_dagster.crawl_assets import crawl_asset as crawl_asset
+from anystore_dagster.crawl_partitions import CrawlPartitions as CrawlPartitions
 from anystore_dagster.data_versions import content_changed as content_changed
 from anystore_dagster.io_manager import AnystoreIOManager as AnystoreIOManager
+from anystore_dagster.listing_sensors import listing_sensor as listing_sensor
+from anystore_dagster.mirror_assets import mirror_asset as mirror_asset
+from anystore_dagster.observations import observe_listing as observe_listing
 from anystore_dagster.outside_pipes import PipesAnystoreContextLoader as PipesAnystoreContextLoader
 from anystore_dagster.outside_pipes import PipesAnystoreMessageWriter as PipesAnystoreMessageWriter
 from anystore_dagster.partitioned import PartitionedOutput as PartitionedOutput
@@ -13,6 +17,8 @@ from anystore_dagster.pipes import PipesAnystoreContextInjector as PipesAnystore
 from anystore_dagster.pipes import PipesAnystoreMessageReader as PipesAnystoreMessageReader
 from anystore_dagster.resource import AnystoreResource as AnystoreResource
 from anystore_dagster.retention import retention_job as retention_job
+from anystore_dagster.sharded_crawls import sharded_crawl_asset as sharded_crawl_asset
+from anystore_dagster.sharded_mirrors import sharded_mirror_asset as sharded_mirror_asset
 from anystore_dagster.stored import BlobRef as BlobRef
 from anystore_dagster.values import ByteStream as ByteStream
 from anystore_dagster.values import FileCollection as FileCollection

@@ -40,6 +40,7 @@ _CHECKSUM = "anystore/checksum"
 _BLOB = PythonObjectDagsterType(BlobRef)
 _THREADS = 16
 _SHOWN = 100
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def checksum_matches(
 ) -> AssetChecksDefinition:
     """Make a check that an asset's bytes are those that Dagster saw when it was materialized last.
 
-    The value is read once, in bounded memory.
+    The value is read once, in bounded memory; of a ``FileCollection``, so is each file.
 
     Args:
         asset: The asset, or its key.
@@ -163,7 +164,13 @@ def checksum_matches(
         shown = {"anystore/checksum": found, "anystore/checksum_wanted": wanted or "unknown"}
         if wanted is None:
             return "Dagster has no checksum of it; materialize it with an AnystoreIOManager, or give sha256=", shown
-        return "" if found == wanted else f"its bytes have another checksum: {found}, not {wanted}", shown
+        if found != wanted:
+            return f"its bytes have another checksum: {found}, not {wanted}", shown
+        changed: list[str] = load("anystore_dagster.file_checks").changed_files(value)
+        if changed:
+            names = ", ".join(map(repr, changed[:_NAMED]))
+            return f"{len(changed):,} of its files are gone or have other bytes: {names}", shown
+        return "", shown
 
     return _make_check(
         _target(asset, io_manager_key, partitions_def),

@@ -32,19 +32,22 @@ from anystore.errors import AnystoreError, InvalidOption, Unsupported
 from anystore_dagster.literal_secrets import refuse_literals
 from anystore_dagster.local_logs import LocalLogs, private_folder
 from anystore_dagster.log_followers import Followers, Subscription
+from anystore_dagster.resource import is_in_memory
 from anystore_dagster.stored_logs import StoredLogs
 from anystore_dagster.variables import resolve_variables
 
 _LOG = logging.getLogger(__name__)
 _STREAM = {ComputeIOType.STDOUT: "stdout", ComputeIOType.STDERR: "stderr"}
 _ENDING = {ComputeIOType.STDOUT: "out", ComputeIOType.STDERR: "err"}
+_PATIENCE = 30.0
+_SLOWEST = 1 << 20  # bytes in a second, at which a store is still waited for
 
 
 class AnystoreComputeLogManager(CloudStorageComputeLogManager[Any], ConfigurableClass):
     """Keeps what steps print in a store; named in ``dagster.yaml``.
 
     While a step runs, what is new is uploaded every ``upload_interval`` seconds; the whole output follows at its end.
-    If the store fails then, the run goes on, and the output stays in ``local_dir``.
+    If the store fails then, or takes too long, the run goes on, and the output stays in ``local_dir``.
 
     Args:
         uri: Where the store is.
@@ -79,7 +82,7 @@ class AnystoreComputeLogManager(CloudStorageComputeLogManager[Any], Configurable
                 f"the compute logs' folder {uri!r} is another one in each working directory; write an absolute path"
             )
         store = get_store(uri, backend_config=resolve_variables(backend_config or {}, where="backend_config") or None)
-        if store.uri.startswith("memory://") or ":memory:" in store.uri:
+        if is_in_memory(store.uri):
             raise Unsupported(
                 f"{store.uri} is seen only by the process that wrote it, and steps print in others; use a folder, "
                 "a database or a bucket for compute logs"
@@ -207,7 +210,7 @@ class AnystoreComputeLogManager(CloudStorageComputeLogManager[Any], Configurable
             yield
         finally:
             ended.set()
-            thread.join()
+            thread.join(_PATIENCE / 3)  # the whole follows, and says so if the store does not answer
 
     def _upload_on(self, log_key: Sequence[str], ended: threading.Event) -> None:
         reached = dict.fromkeys(_STREAM, 0)
@@ -226,13 +229,28 @@ class AnystoreComputeLogManager(CloudStorageComputeLogManager[Any], Configurable
 
     def _finish(self, log_key: Sequence[str]) -> None:
         """Store the whole output; a run is worth more than what it printed, so that a failure is only told."""
-        try:
-            self._logs.finish(log_key, {_STREAM[one]: self.local_path(log_key, one) for one in _STREAM})
-        except AnystoreError as error:
-            path = self.local_path(log_key, ComputeIOType.STDOUT)
-            _LOG.warning("cannot upload what was printed; it stays on this machine as %s, and .err: %s", path, error)
-        else:
+        files = {stream: self.local_path(log_key, io_type) for io_type, stream in _STREAM.items()}
+        outcome: list[AnystoreError | OSError | None] = []
+
+        def store_whole() -> None:
+            try:
+                self._logs.finish(log_key, files)
+            except (AnystoreError, OSError) as error:
+                outcome.append(error)
+            else:
+                outcome.append(None)
+
+        # in a thread, since clients of some stores try again for minutes, and a step would wait for them
+        thread = threading.Thread(target=store_whole, name="anystore-compute-logs", daemon=True)
+        thread.start()
+        patience = _PATIENCE + sum(path.stat().st_size for path in files.values() if path.exists()) / _SLOWEST
+        thread.join(patience)
+        if outcome == [None]:
             self._local.delete_logs(log_key=log_key)
+            return
+        reason = outcome[0] if outcome else f"the store has not taken it within {patience:.0f} seconds"
+        path = files["stdout"]
+        _LOG.warning("cannot upload what was printed; it stays on this machine as %s, and .err: %s", path, reason)
 
     # -- reading -------------------------------------------------------------
 

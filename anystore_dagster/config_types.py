@@ -1,13 +1,13 @@
 """Types of configuration that take a secret by the name of its variable, and refuse it as it is."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from dagster import Any as AnyConfig
-from dagster import Map, Noneable, ScalarUnion, Selector, String
+from dagster import Field, Map, Noneable, ScalarUnion, Selector, Shape, String
 
 from anystore_dagster.dagster_internals import ConfigType
-from anystore_dagster.literal_secrets import refuse_literals
+from anystore_dagster.literal_secrets import refuse_literals, refuse_tokens
 
 
 class GuardedText(ScalarUnion):
@@ -65,6 +65,38 @@ class GuardedOptions(Map):
             InvalidOption: If a literal secret is in it.
         """
         refuse_literals(value, where=self._name)
+        return value
+
+
+class GuardedFields(Shape):
+    """All fields of a store, since a name that is a token can be told only beside the URI.
+
+    Args:
+        fields: The fields by name.
+    """
+
+    def __new__(cls, fields: Mapping[str, Field]) -> Self:  # noqa: ARG004 - as __init__ has it
+        """Make one of its own; Dagster would give a plain one that it has made of such fields before."""
+        made = object.__new__(cls)
+        made._initialized = False
+        return made
+
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        cast("Any", super()).__init__(fields)  # has no types
+
+    def post_process(self, value: Any) -> Any:
+        """Check a configuration when a run is launched, and when it is started.
+
+        Args:
+            value: Fields by name.
+
+        Returns:
+            The same.
+
+        Raises:
+            InvalidOption: If the name is a literal token.
+        """
+        refuse_tokens(value)
         return value
 
 

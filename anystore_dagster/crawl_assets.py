@@ -1,50 +1,71 @@
 """Assets whose documents come from a remote listing."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from dagster import (
+    AssetCheckResult,
+    AssetCheckSpec,
     AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     AutomationCondition,
+    DataVersion,
     Failure,
-    MetadataValue,
-    Output,
+    MaterializeResult,
+    OpExecutionContext,
     RetryPolicy,
-    TableColumn,
-    TableRecord,
-    TableSchema,
     asset,
 )
 
-from anystore import CrawlReport, InvalidOption, Store, crawl
+from anystore import CrawlReport, Store, crawl
 from anystore.crawling import Verify
-from anystore.uris import parse_uri
-from anystore_dagster.resource import AnystoreResource
+from anystore.keys import match_glob, private_key
+from anystore_dagster.crawl_reports import (
+    COMPLETE,
+    FILES,
+    NO_FAILURES,
+    VERIFIED,
+    check_crawl,
+    check_specs,
+    crawl_counts,
+    crawl_metadata,
+    documents_of,
+    failure_text,
+    log_progress,
+    log_report,
+)
+from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
+from anystore_dagster.values.crawls import CrawledFiles, crawled_files
+from anystore_dagster.values.known_stores import Places, remember_stores
 
-StoreLike = str | Store | AnystoreResource
-"""A store: its URI or path, itself, or a resource, whose variables are read when the asset runs."""
-
-_MOST_SHOWN = 1000
-_MOST_LOGGED = 20
+_CHECKS = {
+    COMPLETE: "Every document of the listing that was wanted is stored.",
+    NO_FAILURES: "No document and no folder of the listing has failed.",
+    VERIFIED: "The crawl has read every stored document again, by verify='full', or fetched it, by verify='audit'.",
+}
 
 
 def crawl_asset(
     name: str,
-    *,
     source: StoreLike,
     target: StoreLike,
+    *,
+    journal: StoreLike | None = None,
     glob: str | None = None,
     exclude: str | Collection[str] = (),
+    max_depth: int = 40,
     max_entries: int | None = None,
     max_bytes: int | None = None,
+    allow_hosts: Collection[str] = (),
     robots: bool = True,
     concurrency: int | None = None,
+    follow: Literal["listings", "links"] = "listings",
     verify: Verify = "fast",
     prune: bool = False,
     fail_on_error: bool = False,
+    blocking: bool = False,
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
     description: str | None = None,
@@ -54,27 +75,41 @@ def crawl_asset(
     owners: Sequence[str] | None = None,
     automation_condition: AutomationCondition[Any] | None = None,
     retry_policy: RetryPolicy | None = None,
+    pool: str | None = None,
 ) -> AssetsDefinition:
     """Make an asset that fetches every document of a listing into a store.
 
-    Each materialization fetches what is new or changed; see :func:`anystore.crawl`. Documents that fail
-    are logged as warnings and listed in the metadata, and do not fail the asset, unless no document
-    is there at all. The value of the asset is a manifest: a dict with ``source``, ``target`` (both
-    masked) and ``documents``, ``listed``, ``fetched``, ``unchanged``, ``gone`` and ``failed`` as numbers.
+    Each materialization fetches what is new or changed; see :func:`anystore.crawl`. Its data version is a checksum over
+    all documents, so that a crawl that finds nothing new leaves what is downstream fresh. Documents that fail
+    are logged as warnings, listed in the metadata and told by the checks, and do not fail the asset, unless no document
+    is there at all.
+
+    Three asset checks come with it: ``complete``, ``no_failures``, and ``verified``, which passes if the crawl has
+    read all documents again, and is a warning if it has not.
+
+    The value is a small manifest, which the IO manager keeps. An input that is annotated :class:`FileCollection` opens
+    it: going through it gives all documents, and ``new``, ``changed`` and ``gone`` those of all crawls since the asset
+    that loads it was last materialized.
 
     Args:
         name: Name of the asset.
         source: The store to list, such as ``https://host/files/``.
         target: The store to fill.
+        journal: Where the crawl's memory is kept, if not in the target.
         glob: A pattern for the keys to fetch, such as ``**/*.pdf``.
         exclude: A pattern, or several, for keys to leave out.
+        max_depth: How many folders deep to go.
         max_entries: The most documents to look at.
         max_bytes: About how many bytes to fetch at most.
+        allow_hosts: Hosts, beside the listing's own, to which redirects may lead.
         robots: Whether ``robots.txt`` is obeyed.
         concurrency: The most requests at a time for one host.
+        follow: ``links`` takes any page for a listing of what it links to.
         verify: ``fast``, ``full`` or ``audit``: how far to trust what is there; see :func:`anystore.crawl`.
         prune: Whether the values of documents that vanished from the listing are deleted.
         fail_on_error: Whether one document that fails makes the asset fail, after all others were fetched.
+        blocking: Whether what is downstream waits for the checks ``complete`` and ``no_failures``, and does not run if
+            one fails.
         key_prefix: Folders of the asset's key.
         group_name: The group it is shown in.
         description: What the documents are.
@@ -84,145 +119,120 @@ def crawl_asset(
         owners: Its owners.
         automation_condition: When it is materialized by itself.
         retry_policy: How often a failed step is tried again; what was fetched is not fetched again.
+        pool: The pool whose limit holds for it, such as one for each host that is not to be asked too much.
 
     Returns:
         The asset.
 
     Raises:
-        InvalidOption: If ``source`` or ``target`` is no store.
+        InvalidOption: If ``source``, ``target`` or ``journal`` is no store.
         InvalidUri: If one of them is a text that is no URI.
+        InvalidKey: If a pattern is none.
 
     Example:
-        >>> papers = crawl_asset("papers", source="https://example.org/papers/", target="./papers", glob="**/*.pdf")
+        >>> papers = crawl_asset("papers", "https://example.org/papers/", "./papers", glob="**/*.pdf")
         >>> papers.key.to_user_string()
         'papers'
     """
-    _check_store("source", source)
-    _check_store("target", target)
+    check_store("source of a crawl", source)
+    check_store("target of a crawl", target)
+    if journal is not None:
+        check_store("journal of a crawl", journal)
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+    for pattern in filter(None, [glob, *excluded]):
+        match_glob(pattern)
+    key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+
+    def open_places() -> tuple[Store, Store | None]:
+        return open_store(target), None if journal is None else open_store(journal)
+
+    remember_stores(key.to_user_string(), open_places)
 
     @asset(
-        name=name,
-        key_prefix=key_prefix,
+        key=key,
         group_name=group_name,
-        description=description or f"Documents of {_shown(source)}, fetched into {_shown(target)}.",
+        description=description or f"Documents of {shown_store(source)}, fetched into {shown_store(target)}.",
         deps=deps,
         io_manager_key=io_manager_key,
+        dagster_type=FILES,
+        check_specs=crawl_check_specs(key, blocking=blocking),
         tags=tags,
         owners=owners,
         automation_condition=automation_condition,
         retry_policy=retry_policy,
         kinds={"anystore"},
+        pool=pool,
     )
-    def documents(context: AssetExecutionContext) -> Output[dict[str, Any]]:
+    def documents(
+        context: AssetExecutionContext,
+    ) -> Iterator[AssetCheckResult | MaterializeResult[CrawledFiles]]:
+        store, memory = open_places()
         report = crawl(
-            _open(source),
-            _open(target),
+            open_store(source),
+            store,
+            journal=memory,
             glob=glob,
-            exclude=exclude,
+            exclude=excluded,
+            max_depth=max_depth,
             max_entries=max_entries,
             max_bytes=max_bytes,
+            allow_hosts=allow_hosts,
             robots=robots,
             concurrency=concurrency,
+            follow=follow,
             verify=verify,
             prune=prune,
+            progress=log_progress(context.log),
         )
-        _log(context, report)
-        metadata = _report_metadata(report)
-        if report.failures and (fail_on_error or not _documents(report)):
-            raise Failure(description=_failure_text(report), metadata=metadata)
-        return Output(_manifest(report), metadata=metadata)
+        places = Places(store, memory)
+        yield from crawl_result(context, key, report, places=places, verify=verify, fail_on_error=fail_on_error)
 
     return documents
 
 
-def _check_store(role: str, store: StoreLike) -> None:
-    if isinstance(store, str):
-        parse_uri(store)
-    elif not isinstance(store, Store | AnystoreResource):
-        raise InvalidOption(f"{role} of a crawl is a URI, a Store or an AnystoreResource, not {type(store).__name__}")
+def crawl_check_specs(key: AssetKey, *, blocking: bool) -> list[AssetCheckSpec]:
+    """Declare the checks of an asset that crawls; see :func:`check_specs`."""
+    return check_specs(key, _CHECKS, blocking=blocking)
 
 
-def _open(store: StoreLike) -> Store | str:
-    return store.store if isinstance(store, AnystoreResource) else store
+def crawl_result(
+    context: AssetExecutionContext | OpExecutionContext,
+    key: AssetKey,
+    report: CrawlReport,
+    *,
+    places: Places,
+    verify: Verify,
+    fail_on_error: bool,
+) -> Iterator[AssetCheckResult | MaterializeResult[CrawledFiles]]:
+    """Make what the step of an asset yields when its crawl has ended.
 
+    Args:
+        context: That of the step.
+        key: Key of the asset.
+        report: What the crawl did.
+        places: The target, and the store of the journal.
+        verify: How far the crawl trusted what was there.
+        fail_on_error: Whether one document that fails makes the asset fail.
 
-def _shown(store: StoreLike) -> str:
-    """Say where a store is, as far as that is known before anything runs, with secrets masked."""
-    if isinstance(store, AnystoreResource):
-        return "a configured store"
-    return parse_uri(store).masked if isinstance(store, str) else store.uri
+    Returns:
+        The results of the checks, and of the asset.
 
-
-def _documents(report: CrawlReport) -> int:
-    return report.fetched + report.unchanged
-
-
-def _manifest(report: CrawlReport) -> dict[str, Any]:
-    return {
-        "source": report.source,
-        "target": report.target,
-        "documents": _documents(report),
-        "listed": report.listed,
-        "fetched": report.fetched,
-        "unchanged": report.unchanged,
-        "gone": report.gone,
-        "failed": len(report.failures),
-    }
-
-
-def _report_metadata(report: CrawlReport) -> dict[str, Any]:
-    """Describe a crawl: counts first, then where, and a table of what failed."""
-    metadata: dict[str, Any] = {
-        "anystore/documents": _documents(report),
-        "anystore/fetched": report.fetched,
-        "anystore/unchanged": report.unchanged,
-        "anystore/gone": report.gone,
-        "anystore/failed": len(report.failures),
-        "anystore/listed": report.listed,
-        "anystore/fetched_bytes": report.bytes,
-        "anystore/seconds": round(report.seconds, 3),
-        "anystore/source": _place(report.source),
-        "anystore/target": _place(report.target),
-    }
-    if report.failures:
-        metadata["anystore/failures"] = MetadataValue.table(
-            [
-                TableRecord({"key": failure.key or "(listing)", "reason": failure.reason})
-                for failure in report.failures[:_MOST_SHOWN]
-            ],
-            schema=TableSchema(columns=[TableColumn("key", "string"), TableColumn("reason", "string")]),
-        )
-    return metadata
-
-
-def _place(uri: str) -> MetadataValue:
-    """Let Dagster show an address as a link, where a browser could follow it."""
-    return MetadataValue.url(uri) if uri.startswith(("http://", "https://")) else MetadataValue.text(uri)
-
-
-def _log(context: AssetExecutionContext, report: CrawlReport) -> None:
-    counts = (
-        f"{report.listed:,} documents listed, {report.fetched:,} fetched ({report.bytes:,} bytes), "
-        f"{report.unchanged:,} unchanged, {report.gone:,} gone, {len(report.failures):,} failed"
-    )
-    context.log.info("%s: %s", report.source, counts)
-    for failure in report.failures[:_MOST_LOGGED]:
-        context.log.warning("not fetched: %s: %s", failure.key or "a part of the listing", failure.reason)
-    if len(report.failures) > _MOST_LOGGED:
-        more = len(report.failures) - _MOST_LOGGED
-        context.log.warning("not fetched: %s more; see the table anystore/failures", f"{more:,}")
-
-
-def _failure_text(report: CrawlReport) -> str:
-    """Say what failed, and what that means: what an earlier crawl stored is there whatever happens now."""
-    first = report.failures[0]
-    if not report.listed:
-        return (
-            f"the documents of {report.source} could not be listed, so nothing was fetched; "
-            f"what {report.target} has is unchanged: {first.reason}"
-        )
-    return (
-        f"of the {report.listed:,} documents of {report.source}, {_documents(report):,} are up to date in "
-        f"{report.target}, and there were {len(report.failures):,} failures; "
-        f"the first: {first.key or 'the listing'}: {first.reason}"
+    Raises:
+        Failure: If no document is there, or one has failed and none may.
+    """
+    log_report(context.log, report, crawl_counts(report))
+    journal = places.journal or places.store
+    metadata = crawl_metadata(report, journal.backend.locate(private_key("crawl/journal.json")))
+    checks = check_crawl(report, verify)
+    if report.failed and (fail_on_error or not documents_of(report)):
+        yield from checks  # of a step that fails, Dagster keeps what came before
+        raise Failure(description=failure_text(report), metadata=metadata)
+    version = DataVersion(report.root)
+    context.set_data_version(key, version)  # lest the IO manager takes the manifest's checksum for it
+    yield MaterializeResult(
+        asset_key=key,
+        value=crawled_files(key.to_user_string(), report, places),
+        metadata=metadata,
+        data_version=version,
+        check_results=checks,
     )

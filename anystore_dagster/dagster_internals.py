@@ -18,12 +18,12 @@ from dagster import (
     PartitionMapping,
     PartitionsDefinition,
     RunsFilter,
-    Shape,
 )
 from dagster._config import ConfigType
 from dagster._config.field_utils import IntEnvVar
 from dagster._config.pythonic_config import ConfigurableResourceFactory
 from dagster._core.definitions.definition_config_schema import DefinitionConfigSchema
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.plan.inputs import FromMultipleSources
 
 __all__ = [
@@ -31,13 +31,18 @@ __all__ = [
     "ConfigurableResourceFactory",  # what resources and IO managers have in common
     "DefinitionConfigSchema",  # what a schema has to be wrapped in
     "IntEnvVar",  # what EnvVar.int() gives
+    "UnresolvedAssetJobDefinition",  # what define_asset_job() gives
     "replace_resource_types",
     "replace_types",
 ]
 
 
 def replace_types(
-    schema: Field, types: Mapping[str, ConfigType], *, defaults: Mapping[str, Any] | None = None
+    schema: Field,
+    types: Mapping[str, ConfigType],
+    *,
+    whole: Callable[[Mapping[str, Field]], ConfigType],
+    defaults: Mapping[str, Any] | None = None,
 ) -> Field:
     """Give fields of a schema other types and defaults; their names and descriptions stay.
 
@@ -46,6 +51,7 @@ def replace_types(
     Args:
         schema: The schema of a mapping.
         types: A type for each name that gets another one.
+        whole: Makes the type of all of them.
         defaults: A default for each name that gets another one.
 
     Returns:
@@ -63,11 +69,13 @@ def replace_types(
                 description=field.description,
             )
     replaced = copy(schema)
-    replaced.config_type = cast("Any", Shape)(fields)  # has no types
+    replaced.config_type = whole(fields)
     return replaced
 
 
-def replace_resource_types(resource: Any, types: Mapping[str, ConfigType]) -> None:
+def replace_resource_types(
+    resource: Any, types: Mapping[str, ConfigType], *, whole: Callable[[Mapping[str, Field]], ConfigType]
+) -> None:
     """Give fields of a resource other types, before Dagster has asked for its definition.
 
     What the resource was given becomes the default of each field. To Dagster it is one default for all of them, so
@@ -76,14 +84,17 @@ def replace_resource_types(resource: Any, types: Mapping[str, ConfigType]) -> No
     Args:
         resource: A ``ConfigurableResource``, or what ``configure_at_launch`` gives.
         types: A type for each name that gets another one.
+        whole: Makes the type of all of them.
     """
     state = resource._state__internal__  # noqa: SLF001 - there is no other way to its schema
     schema = state.config_schema
     if isinstance(schema, Field):  # of what configure_at_launch() gives
-        changed = state._replace(config_schema=replace_types(schema, types))
+        changed = state._replace(config_schema=replace_types(schema, types, whole=whole))
     else:
-        given = replace_types(schema.as_field(), types, defaults=state.resolved_config_dict)
-        changed = state._replace(schema=replace_types(state.schema, types), config_schema=DefinitionConfigSchema(given))
+        given = replace_types(schema.as_field(), types, whole=whole, defaults=state.resolved_config_dict)
+        changed = state._replace(
+            schema=replace_types(state.schema, types, whole=whole), config_schema=DefinitionConfigSchema(given)
+        )
     resource._state__internal__ = changed  # noqa: SLF001
 
 
@@ -136,7 +147,9 @@ def instance_of(context: InputContext) -> DagsterInstance | None:
 def collects_outputs(context: InputContext) -> bool:
     """Tell whether Dagster makes a list of what is loaded, one output after the other; then one is asked for here."""
     step = step_of(context)
-    return step is not None and isinstance(step.step.step_input_named(context.name).source, FromMultipleSources)
+    if step is None or not step.step.has_step_input(context.name):  # result.output_for_node() makes up a name
+        return False
+    return isinstance(step.step.step_input_named(context.name).source, FromMultipleSources)
 
 
 def has_partition_key(context: InputContext | OutputContext) -> bool:
@@ -209,3 +222,29 @@ def latest_metadata(instance: DagsterInstance, asset_key: AssetKey) -> Mapping[s
     event = instance.get_latest_materialization_event(asset_key)
     materialization = None if event is None else event.asset_materialization
     return {} if materialization is None else {name: value.value for name, value in materialization.metadata.items()}
+
+
+def instance_id(instance: DagsterInstance) -> str:
+    """Give what tells a deployment from every other: an id that its database of runs makes once, if it is one."""
+    # the class that has it is not named here: to import it takes longer than all of this package
+    find_id = getattr(instance.run_storage, "get_run_storage_id", None)
+    return "" if find_id is None else str(find_id())
+
+
+def materializing(context: InputContext) -> tuple[Any, list[AssetKey], list[str | None]] | None:
+    """Give the step, the assets that it materializes from an input, and their partitions in this run.
+
+    Returns:
+        The step with ``add_asset_metadata``, the keys, and partitions or one None; None where no asset has the input,
+        as in an op, a check or ``load_asset_value``.
+    """
+    step = step_of(context)
+    consumer = None if step is None else step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+    if consumer is None:
+        return None
+    keys = [key for key in sorted(consumer.keys) if context.asset_key in consumer.asset_deps.get(key, ())]
+    if not keys:
+        return None
+    if consumer.partitions_def is None or not (step.has_partition_key or step.has_partition_key_range):
+        return step, keys, [None]
+    return step, keys, list(OpExecutionContext(step).partition_keys)

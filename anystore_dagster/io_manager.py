@@ -23,6 +23,7 @@ from anystore_dagster.partitioned import PartitionedOutput, streamed_item
 from anystore_dagster.reading import Source, concatenate, load_slots, missing_values, open_stream, selection_of
 from anystore_dagster.resource import AnystoreResource, StoreSettings
 from anystore_dagster.retention import version_name
+from anystore_dagster.seen_runs import RunNotes
 from anystore_dagster.slots import (
     KeyRule,
     Slot,
@@ -262,8 +263,9 @@ class AnystoreIOManager(StoreSettings, ConfigurableIOManager):
         if shape == "stream":
             return open_stream(context, self._source(context, annotation.item), slots, annotation)
         if shape == "dict":
-            source = self._source(context, partitioned_item(annotation) or Any)
-            return {slot.partition: value for slot, value in load_slots(context, source, slots)}
+            source, notes = self._source(context, partitioned_item(annotation) or Any), RunNotes(context)
+            found = load_slots(context, source, slots)
+            return {slot.partition: notes.follow(value, slot.partition) for slot, value in found}
         if not slots and takes_none(annotation):
             return None  # as before the first partition of an asset that depends on its own last one
         if not slots or (shape == "one" and len(slots) > 1):
@@ -277,7 +279,9 @@ class AnystoreIOManager(StoreSettings, ConfigurableIOManager):
         if not found and not takes_none(annotation):
             raise missing_values(slots, 1, source.stores)  # all may be missing, but there is no value for that
         tables = [value for value in found if value is not None]
-        return concatenate(tables) if len(tables) > 1 else next(iter(tables), None)
+        if len(tables) > 1:
+            return concatenate(tables)
+        return RunNotes(context).follow(next(iter(tables), None), slots[0].partition)
 
     def _mode(self) -> str:
         mode: str = self.serialization_mode if self.store is None else self.store.serialization_mode

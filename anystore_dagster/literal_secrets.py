@@ -7,7 +7,7 @@ given out for that store alone, and holds nothing that is made of the secret, fr
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -46,8 +46,8 @@ def hide_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
         The same fields. What stands for a secret already, and what names a variable, stays as it is.
 
     Example:
-        >>> hide_secrets({"uri": "redis://me:hunter2@host/0", "backend_config": {"timeout": 3, "token": "abc"}})
-        {'uri': 'redis://me:***@host/0', 'backend_config': {'timeout': 3, 'token': '*** (backend_config.token of redis://me:***@host/0)'}}
+        >>> hide_secrets({"uri": "redis://me:hunter2@docs/0", "backend_config": {"timeout": 3, "token": "abc"}})
+        {'uri': 'redis://me:***@docs/0', 'backend_config': {'timeout': 3, 'token': '*** (backend_config.token of redis://me:***@docs/0)'}}
     """
     hidden = dict(fields)
     uri = hidden.get("uri")
@@ -58,10 +58,11 @@ def hide_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
     def hide(value: Any, where: str) -> str:
         return _keep(value, lambda number: _text(where, destination, number), where=where, destination=destination)
 
-    token = _secret_username(hidden)
+    tokens = _token_places(hidden)
     for name in ("username", "password", "backend_config"):
         if name in hidden:
-            hidden[name] = _replace(hidden[name], name, hide, named=name in ("password", token))
+            named = name == "password" or name in tokens
+            hidden[name] = _replace(hidden[name], name, hide, named=named, tokens=tokens)
     return hidden
 
 
@@ -102,30 +103,54 @@ def refuse_literals(value: Any, *, where: str) -> None:
     Raises:
         InvalidOption: If there is a literal secret in it; the message has the line to write.
     """
-
-    def refuse(_: Any, place: str) -> Any:
-        raise InvalidOption(
-            f"{place} of a store holds a secret, and run configuration cannot hide it: Dagster keeps and shows it as "
-            f"it is; {_advice(place)}"
-        )
-
     _replace(value, where, _find, named=None)
-    _replace(value, where, refuse, named=is_secret_name(where))
+    _replace(value, where, _refuse, named=is_secret_name(where))
 
 
-def _replace(value: Any, where: str, change: Callable[[Any, str], Any], *, named: bool | None) -> Any:
+def refuse_tokens(fields: Mapping[str, Any]) -> None:
+    """Refuse a name in run configuration that is an access token, which can be told beside the URI only.
+
+    Args:
+        fields: Those of a store, as run configuration and the definitions give them.
+
+    Raises:
+        InvalidOption: If there is one; the message has the line to write.
+    """
+    tokens = _token_places(fields)
+    for name in ("username", "backend_config"):
+        _replace(fields.get(name), name, _refuse, named=name in tokens, tokens=tokens)
+
+
+def _refuse(_: Any, place: str) -> Any:
+    raise InvalidOption(
+        f"{place} of a store holds a secret, and run configuration cannot hide it: Dagster keeps and shows it as it "
+        f"is; {_advice(place)}"
+    )
+
+
+def _replace(
+    value: Any,
+    where: str,
+    change: Callable[[Any, str], Any],
+    *,
+    named: bool | None,
+    tokens: Collection[str] = (),
+) -> Any:
     """Change the secrets in a value, at any depth; all parts if ``named`` is None."""
     if variable_name(value) is not None:
         return value
     if isinstance(value, Mapping):
-        return {
-            key: _replace(
-                part, f"{where}.{key}", change, named=named if named is None else named or is_secret_name(str(key))
-            )
-            for key, part in value.items()
-        }
+        changed = {}
+        for key, part in value.items():
+            place = f"{where}.{key}"
+            also = None if named is None else named or is_secret_name(str(key)) or place in tokens
+            changed[key] = _replace(part, place, change, named=also, tokens=tokens)
+        return changed
     if isinstance(value, list | tuple):
-        return [_replace(part, f"{where}[{number}]", change, named=named) for number, part in enumerate(value)]
+        return [
+            _replace(part, f"{where}[{number}]", change, named=named, tokens=tokens)
+            for number, part in enumerate(value)
+        ]
     return change(value, where) if named is None or _is_secret(value, named=named) else value
 
 
@@ -195,12 +220,18 @@ def _destination(uri: Any) -> str:
     return f"the URI in {name}" if name else str(uri)
 
 
-def _secret_username(fields: Mapping[str, Any]) -> str | None:
-    """Name the field that holds an access token: for HTTP, a name without a password."""
+def _token_places(fields: Mapping[str, Any]) -> Collection[str]:
+    """Name the fields that may hold an access token: for HTTP, a name without a password."""
+    config = fields.get("backend_config")
+    options = config if isinstance(config, Mapping) else {}
+    if fields.get("password") is not None or options.get("password") is not None:
+        return ()
     uri = fields.get("uri")
-    parsed = _parse(uri) if isinstance(uri, str) and variable_name(uri) is None else None
-    alone = fields.get("password") is None and parsed is not None and parsed.scheme in ("http", "https")
-    return "username" if alone else None
+    if isinstance(uri, str) and variable_name(uri) is None:
+        parsed = _parse(uri)
+        if parsed is None or parsed.password is not None or parsed.scheme not in ("http", "https"):
+            return ()
+    return ("username", "backend_config.username")
 
 
 def _parse(text: str) -> StoreUri | None:

@@ -24,12 +24,13 @@ from anystore.backends.wrap import unwrap
 from anystore.errors import AnystoreError, InvalidOption, Unsupported
 from anystore.keys import join_key, parse_key, parse_prefix
 from anystore_dagster.outside_pipes import PARAMS, chunk_key
-from anystore_dagster.resource import StoreSettings
+from anystore_dagster.resource import StoreSettings, is_in_memory
 
 AnyStore = Store | StoreSettings | str | PathLike[str]
 """A store, a resource that describes one, or its URI or path."""
 
 _FOLDER = "dagster.pipes"
+_LEAST_PAUSE = 0.01  # an interval of 0 asks often, and leaves the store and this process some air
 _LOG = logging.getLogger(__name__)
 
 
@@ -198,7 +199,7 @@ class _Session:
             if ended:
                 threading.Event().wait(min(self._interval, 0.2))
             else:
-                self._ended.wait(self._interval)
+                self._ended.wait(max(self._interval, _LEAST_PAUSE))
 
     def _read_new(self) -> None:
         while (data := self._read_chunk(self._next)) is not None:
@@ -230,7 +231,7 @@ def _open(store: AnyStore, prefix: str) -> tuple[Store, str]:
     """Open the store whole, since the other side may know nothing of folders, and name the folder of a session."""
     opened = store if isinstance(store, Store) else _described(store)
     backend, folder = unwrap(opened.backend)
-    if backend.uri.startswith("memory://") or ":memory:" in backend.uri:
+    if is_in_memory(backend.uri):
         raise Unsupported(
             f"{backend.uri} is seen only by this process, and Pipes start another; use a folder or server"
         )

@@ -11,6 +11,7 @@ from dagster import InputContext
 
 from anystore import CodecError, DoesNotExist, Store
 from anystore_dagster.partitioned import PartitionStream
+from anystore_dagster.seen_runs import RunNotes
 from anystore_dagster.slots import Slot, titles
 from anystore_dagster.stored import COLUMNS, FILTERS, BlobRef, Form, Selection
 from anystore_dagster.values import annotation_text
@@ -306,5 +307,6 @@ def open_stream(
     exists = for_each(source, source.exists, slots)
     check_missing(context, source, slots, [slot for slot, there in zip(slots, exists, strict=True) if not there])
     by_partition = {str(slot.partition): slot for slot, there in zip(slots, exists, strict=True) if there}
+    notes = RunNotes(context)
     context.log.debug("Streams %s from %s", titles([*by_partition.values()]), source.stores[0].uri)
-    return annotation([*by_partition], lambda partition: source.load(by_partition[partition]))
+    return annotation([*by_partition], lambda partition: notes.follow(source.load(by_partition[partition]), partition))

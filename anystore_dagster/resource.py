@@ -10,7 +10,7 @@ from anystore import Store, get_store
 from anystore.errors import InvalidOption, InvalidUri, Unsupported
 from anystore.settings import read_default_settings
 from anystore.uris import StoreUri, parse_uri
-from anystore_dagster.config_types import STORE_TYPES
+from anystore_dagster.config_types import STORE_TYPES, GuardedFields
 from anystore_dagster.dagster_internals import (
     ConfigurableResourceFactory,
     DefinitionConfigSchema,
@@ -89,7 +89,7 @@ class StoreSettings(ConfigurableResourceFactory[Any]):
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**hide_secrets(_with_variables(fields)))
-        replace_resource_types(self, STORE_TYPES)
+        replace_resource_types(self, STORE_TYPES, whole=GuardedFields)
 
     @classmethod
     def configure_at_launch(cls, **fields: Any) -> Any:
@@ -103,7 +103,7 @@ class StoreSettings(ConfigurableResourceFactory[Any]):
             manager another.
         """
         partial = super().configure_at_launch(**hide_secrets(_with_variables(fields)))
-        replace_resource_types(partial, STORE_TYPES)
+        replace_resource_types(partial, STORE_TYPES, whole=GuardedFields)
         return partial
 
     @classmethod
@@ -113,7 +113,9 @@ class StoreSettings(ConfigurableResourceFactory[Any]):
         Returns:
             The schema, for a function that is decorated with ``@resource``.
         """
-        return DefinitionConfigSchema(replace_types(super().to_config_schema().as_field(), STORE_TYPES))
+        return DefinitionConfigSchema(
+            replace_types(super().to_config_schema().as_field(), STORE_TYPES, whole=GuardedFields)
+        )
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:
@@ -167,7 +169,7 @@ class StoreSettings(ConfigurableResourceFactory[Any]):
         return self._opened
 
     def _check_processes(self, uri: str) -> None:
-        if self._run is None or not _is_in_memory(uri):
+        if self._run is None or not is_in_memory(uri):
             return
         instance, run_id = self._run
         if instance.get_records_for_run(run_id, of_type=_STEP_WORKERS, limit=1).records:
@@ -204,6 +206,24 @@ class AnystoreResource(StoreSettings, ConfigurableResource[Any]):
     def store(self) -> Store:
         """The store, opened now if it was not yet; errors as for :meth:`StoreSettings.open_store`."""
         return self.open_store()
+
+
+def is_in_memory(uri: str) -> bool:
+    """Tell whether a store keeps its values in the memory of one process.
+
+    Args:
+        uri: Of the store.
+
+    Returns:
+        Whether other processes see none of them.
+
+    Example:
+        >>> is_in_memory("sqlite://"), is_in_memory("sqlite:///data.db")
+        (True, False)
+    """
+    parts = _parse(uri)
+    kind = parts.scheme.removeprefix("fsspec+").partition("+")[0]
+    return kind == "memory" or (kind == "sqlite" and parts.path in ("", "/:memory:"))
 
 
 def _remake(kind: type[StoreSettings], fields: Mapping[str, Any]) -> StoreSettings:
@@ -245,9 +265,3 @@ def _parse(uri: str) -> StoreUri:
         return parse_uri(uri)
     except InvalidUri:
         return StoreUri(scheme="")  # that it is none is said when the store is opened
-
-
-def _is_in_memory(uri: str) -> bool:
-    parts = _parse(uri)
-    kind = parts.scheme.removeprefix("fsspec+").partition("+")[0]
-    return kind == "memory" or (kind == "sqlite" and parts.path in ("", "/:memory:"))

@@ -166,22 +166,24 @@ class Storing:
             add_partition_metadata(self.context, {str(name): metadata for name, metadata in described.items()})
 
     def _metadata(self, slot: Slot, content: Mapping[str, Any], written: Written) -> dict[str, Any]:
-        described = value_metadata(
+        place = value_metadata(
             uri=self.store.backend.locate(parse_key(slot.key)),
             key=slot.key,
             size=written.size,
             checksum=written.checksum,
         )
         if slot.is_shortened:
-            described["anystore/shortened_from"] = slot.title
+            place["anystore/shortened_from"] = slot.title
         if written.is_unchanged:
-            described["anystore/unchanged"] = True
+            place["anystore/unchanged"] = True
         if self.keys.template.has_extension and self.context.has_asset_key:
-            described[EXTENSION] = self.keys.extension
-        described |= {name: value for name, value in content.items() if self.previews or name != PREVIEW}
+            place[EXTENSION] = self.keys.extension
+        described = {name: value for name, value in content.items() if self.previews or name != PREVIEW}
         if slot.partition is not None and _ROWS in described:
             described[_PARTITION_ROWS] = described.pop(_ROWS)
-        return described
+        # Dagster shows them in this order, and people look for what a value is before they ask where.
+        preview = {name: described.pop(name) for name in [PREVIEW] if name in described}
+        return preview | described | place
 
 
 class _PrivateFolder(PathLike[str]):

@@ -32,11 +32,13 @@ def resolve_options(context: ResolutionContext, options: Any) -> Any:
 
     Args:
         context: Dagster's, of the YAML file.
-        options: As they stand there.
+        options: A name or options, as they stand there.
 
     Returns:
-        The options.
+        The same, filled in.
     """
+    if isinstance(options, BaseModel):  # {env: NAME}, where it is the only mapping that fits
+        return options.model_dump()
     if isinstance(options, Mapping):
         return {name: resolve_options(context, part) for name, part in options.items()}
     if isinstance(options, list):
@@ -78,7 +80,16 @@ class StoreAttributes(Model, Resolvable):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     uri: Annotated[Text | None, like(StoreSettings, "uri", "s3://bucket/folder", {"env": "STORE_URI"})] = None
-    username: Annotated[Text | None, like(StoreSettings, "username", "me", {"env": "STORE_USERNAME"})] = None
+    username: Annotated[
+        Text | None,
+        Resolver(
+            resolve_options,
+            model_field_type=str | Variable.model() | None,
+            description=StoreSettings.model_fields["username"].description,
+            examples=["me", {"env": "STORE_USERNAME"}],
+            inject_before_resolve=False,  # else nobody could tell where it came from
+        ),
+    ] = None
     password: Annotated[Text | None, like(StoreSettings, "password", {"env": "STORE_PASSWORD"})] = None
     prefix: Annotated[Text, like(StoreSettings, "prefix", "team/project")] = ""
     backend_config: Annotated[

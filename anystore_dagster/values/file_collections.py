@@ -4,15 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from anystore.backend import CHUNK_BYTES
-from anystore.errors import CodecError, InvalidKey
+from anystore.errors import CodecError, InvalidKey, Unsupported
+from anystore.extras import load
 from anystore.keys import parent_folders, parse_key
 from anystore.virtual.copies import download
 from anystore.virtual.folders import local_errors, make_held
@@ -22,8 +24,22 @@ from anystore_dagster.stored import BlobRef, Encoded, Form, Selection, files_fol
 from anystore_dagster.values.spooling import as_file, file_to_store, hold_bytes, local_reference
 
 _FILES = "anystore.files"
-_MANIFEST_START = f'{{\n "kind": "{_FILES}",'.encode()
+_CRAWL = "anystore.crawl"
+_MIRROR = "anystore.mirror"
 _WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRun:
+    """A crawl that somebody has seen.
+
+    Attributes:
+        run: Its number.
+        root: The checksum over all documents after it, by which its journal is known again.
+    """
+
+    run: int
+    root: str
 
 
 class FileCollection(Mapping[str, BlobRef]):
@@ -31,6 +47,9 @@ class FileCollection(Mapping[str, BlobRef]):
 
     Return one made of local files, bytes or references; annotate an input with it to get a reference for each name.
     All of them are stored before the value is, so that whoever loads it sees all of one version.
+
+    The value of a crawl asset is one, too: it gives the documents of the crawl instead of names; see
+    :class:`anystore_dagster.values.crawls.CrawledFiles`.
 
     Args:
         files: What each file is made of, by its relative name, such as ``2024/may.pdf``.
@@ -43,6 +62,9 @@ class FileCollection(Mapping[str, BlobRef]):
         >>> sorted(pages), pages["index.html"].read()
         (['img/logo.png', 'index.html'], b'<p>')
     """
+
+    counts_runs: ClassVar[bool] = False
+    """Whether it tells what is new since a run that whoever loads it has seen."""
 
     def __init__(self, files: Mapping[str, Path | bytes | BlobRef]) -> None:
         if not isinstance(files, Mapping):
@@ -88,8 +110,8 @@ class FileCollection(Mapping[str, BlobRef]):
             content = local_reference(content)
         return content
 
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the names; in the value of a crawl asset, through its documents."""
         return iter(self._files)
 
     def __len__(self) -> int:
@@ -99,6 +121,47 @@ class FileCollection(Mapping[str, BlobRef]):
     def __repr__(self) -> str:
         """Tell the number of files."""
         return f"<FileCollection of {len(self):,} files>"
+
+    @property
+    def new(self) -> Collection[Any]:
+        """Of a crawl asset, the documents that the last successful run of the asset that loads this did not see.
+
+        Raises:
+            Unsupported: If this is no value of a crawl asset, and so knows of no runs.
+        """
+        raise self._no_runs("new")
+
+    @property
+    def changed(self) -> Collection[Any]:
+        """Of a crawl asset, the documents that have other bytes than that run saw; errors as for ``new``."""
+        raise self._no_runs("changed")
+
+    @property
+    def gone(self) -> Collection[Any]:
+        """Of a crawl asset, the documents that have gone from the listing since that run; errors as for ``new``."""
+        raise self._no_runs("gone")
+
+    @property
+    def run(self) -> SeenRun:
+        """Of a crawl asset, the crawl that this is about; errors as for ``new``."""
+        raise self._no_runs("run")
+
+    def since(self, seen: SeenRun | None) -> "FileCollection":  # noqa: ARG002 - for those that have runs
+        """Give the same documents of a crawl asset, with what is new counted from another crawl.
+
+        Args:
+            seen: That crawl, such as the ``run`` of a collection that was loaded before; None makes all of them new.
+
+        Returns:
+            A collection beside this one.
+
+        Raises:
+            Unsupported: If this is no value of a crawl asset.
+        """
+        raise self._no_runs("since")
+
+    def _no_runs(self, name: str) -> Unsupported:
+        return Unsupported(f"{name} is known of the documents of a crawl asset; of these files, no runs are remembered")
 
     @contextmanager
     def local_folder(self) -> Iterator[Path]:
@@ -118,18 +181,29 @@ class FileCollection(Mapping[str, BlobRef]):
 
             def fetch(name: str) -> None:
                 target = root / name
-                source = self[name]
+                source = self.reference(name)
                 with local_errors(f"copy the file {name!r} to a temporary folder"):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 download(source.store.backend, parse_key(source.key), str(target))
 
             with ThreadPoolExecutor(_WORKERS, thread_name_prefix="anystore-files") as pool:
-                list(pool.map(fetch, self))
+                list(pool.map(fetch, self.keys()))
             yield root
         finally:
             if held.is_mine:
                 shutil.rmtree(held.path, ignore_errors=True)
             held.release()
+
+    def reference(self, name: str) -> BlobRef:
+        """Give the reference to a file.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            KeyError: If there is none of this name.
+        """
+        return self[name]
 
     def to_encoded(self, folder: PathLike[str]) -> Encoded:
         """Make the manifest; each file is read once for its checksum.
@@ -148,7 +222,7 @@ class FileCollection(Mapping[str, BlobRef]):
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="anystore-files") as pool:
             measured = pool.map(lambda name: self._known.get(name) or _measure(files[name]), files)
             listed = dict(zip(files, measured, strict=True))
-        manifest = json.dumps({"kind": _FILES, "files": listed}, indent=1, ensure_ascii=False).encode()
+        manifest = write_manifest(_FILES, {"files": listed})
         return Encoded(manifest, files, _describe(listed))
 
     @classmethod
@@ -160,41 +234,66 @@ class FileCollection(Mapping[str, BlobRef]):
             manifest: The bytes there.
 
         Returns:
-            The collection; no file is read.
+            The collection; no file is read, and no other store is asked.
 
         Raises:
             CodecError: If the bytes are no manifest, or one of a kind that this version does not know.
         """
         try:
             content = json.loads(manifest)
-            opener = _KINDS[content["kind"]]
+            opener = _OPENERS[content["kind"]]
         except (ValueError, TypeError, LookupError) as error:
             raise CodecError(
                 "the stored value is no manifest of files that this version knows; annotate what was stored"
             ) from error
-        files, known = opener(source, manifest, content)
-        collection = cls(files)
-        collection._known = known
-        return collection
+        return opener(source, manifest, content)
+
+
+def write_manifest(kind: str, content: Mapping[str, Any]) -> bytes:
+    """Make a manifest.
+
+    Args:
+        kind: Tells how it is opened.
+        content: Plain values.
+
+    Returns:
+        JSON that begins with the kind, with blanks that no other value is written with.
+    """
+    return json.dumps({"kind": kind, **content}, indent=1, ensure_ascii=False).encode()
 
 
 def is_manifest(data: bytes) -> bool:
-    """Tell whether bytes are a manifest; no other value is written with such blanks."""
-    return data.startswith(_MANIFEST_START)
+    """Tell whether bytes are a manifest."""
+    return data.startswith(_STARTS)
 
 
-Opened = tuple[dict[str, Path | bytes | BlobRef], Mapping[str, Any]]
-
-
-def _open_files(source: BlobRef, manifest: bytes, content: Mapping[str, Any]) -> Opened:
+def _open_files(source: BlobRef, manifest: bytes, content: Mapping[str, Any]) -> FileCollection:
     listed = content.get("files")
     if not isinstance(listed, dict) or not all(isinstance(known, dict) for known in listed.values()):
         raise CodecError("the manifest of the files is damaged; materialize the asset again")
     folder = files_folder(source.key, manifest)
-    return {name: BlobRef(source.store, f"{folder}/{name}") for name in listed}, listed
+    collection = FileCollection({name: BlobRef(source.store, f"{folder}/{name}") for name in listed})
+    collection._known = listed  # noqa: SLF001 - of the class above
+    return collection
 
 
-_KINDS = {_FILES: _open_files}  # by what a manifest says of itself: how its files are found
+def _open_crawl(_source: BlobRef, _manifest: bytes, content: Mapping[str, Any]) -> FileCollection:
+    opened: FileCollection = load("anystore_dagster.values.crawls").open_crawl(content)
+    return opened
+
+
+def _open_mirror(_source: BlobRef, _manifest: bytes, content: Mapping[str, Any]) -> FileCollection:
+    opened: FileCollection = load("anystore_dagster.values.mirrors").open_mirror(content)
+    return opened
+
+
+# by what a manifest says of itself: how its files are found
+_OPENERS: Mapping[str, Callable[[BlobRef, bytes, Mapping[str, Any]], FileCollection]] = {
+    _FILES: _open_files,
+    _CRAWL: _open_crawl,
+    _MIRROR: _open_mirror,
+}
+_STARTS = tuple(write_manifest(kind, {"": 0}).partition(b",")[0] + b"," for kind in _OPENERS)
 
 
 def _check_names(names: Mapping[str, object]) -> None:

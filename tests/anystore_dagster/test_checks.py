@@ -7,7 +7,14 @@ import pytest
 
 from anystore import get_store
 from anystore.errors import CodecError, InvalidOption
-from anystore_dagster import AnystoreIOManager, AnystoreResource, checksum_matches, row_count_at_least, value_exists
+from anystore_dagster import (
+    AnystoreIOManager,
+    AnystoreResource,
+    FileCollection,
+    checksum_matches,
+    row_count_at_least,
+    value_exists,
+)
 from anystore_dagster.row_counts import count_rows
 from anystore_dagster.stored import BlobRef
 from tests.dagster_places import KINDS, make_place
@@ -106,6 +113,21 @@ def test_a_value_that_is_gone_changed_or_short(anywhere):
         assert not one.passed
         assert key in one.description
         assert one.severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_files_of_a_collection_are_compared_one_by_one(anywhere):
+    @dg.asset
+    def pages() -> FileCollection:
+        return FileCollection({"a.html": b"<a>", "img/b.png": b"PNG", "c": b""})
+
+    anywhere.materialize(pages)
+    check = checksum_matches(pages)
+    assert anywhere.check(check, assets=[pages])["checksum_matches"].passed
+    anywhere.store.put(anywhere.key("b.png"), b"GIF", serialization_mode="raw")
+    anywhere.store.delete(anywhere.key("a.html"))
+    found = anywhere.check(check, assets=[pages])["checksum_matches"]
+    assert not found.passed
+    assert "2 of its files are gone or have other bytes: 'a.html', 'img/b.png'" in found.description
 
 
 def test_all_materialized_partitions_are_checked_outside_of_a_partitioned_run(bench):

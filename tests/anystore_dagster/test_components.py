@@ -128,6 +128,16 @@ def test_dg_checks_the_attributes(project):
     project.dg("check", "yaml", STORE_USER="me")
 
 
+def test_dg_checks_that_a_template_can_work(project):
+    (project.defs / "io").mkdir()
+    attributes = {"uri": "./data", "key_template": "{nothing}"}
+    written = {"type": "anystore_dagster.components.AnystoreIOManagerComponent", "attributes": attributes}
+    (project.defs / "io/defs.yaml").write_text(yaml.safe_dump(written))
+    done = project.dg("check", "defs", check=False)
+    assert done.returncode != 0
+    assert "{nothing}" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("component", [AnystoreResourceComponent, AnystoreIOManagerComponent])
 def test_every_attribute_is_described(component):
     schema = component.get_model_cls().model_json_schema()
@@ -153,7 +163,7 @@ def test_what_the_environment_gave_is_taken_out(monkeypatch):
         {
             "resource_key": "files",
             "uri": "https://host/files/?token={{ env.TEST_SECRET }}",
-            "username": "me",
+            "username": "{{ env.TEST_SECRET }}",
             "password": "{{ env.TEST_SECRET }}",
             "backend_config": {
                 "headers": {"X-Anything": "a {{ env.TEST_SECRET }}", "X-Named": {"env": "TEST_SECRET"}, "X-Plain": "b"}
@@ -167,7 +177,7 @@ def test_what_the_environment_gave_is_taken_out(monkeypatch):
     assert "token=***" in shown
     backend = resource.store.backend
     assert SECRET not in backend.uri
-    assert backend.client.password == SECRET
+    assert (backend.client.username, backend.client.password) == (SECRET, SECRET)
     assert dict(backend.client.headers) == {"X-Anything": f"a {SECRET}", "X-Named": SECRET, "X-Plain": "b"}
 
 

@@ -124,7 +124,8 @@ def run(path, environment, script, *arguments):
     temporary.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, str(path / script), *arguments],
-        cwd=path, env=environment | {"TMPDIR": str(temporary)}, capture_output=True, text=True, check=False,
+        cwd=path, env=environment | {"TMPDIR": str(temporary)}, check=False,
+        capture_output=True, text=True, errors="replace",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
@@ -157,6 +158,47 @@ def test_another_machine_shows_what_a_run_printed(kind, job, request, tmp_path):
     for secret in secrets:
         assert secret not in answer["info"]
         assert not any(secret.encode() in data for data in files)
+
+
+UNLUCKY = """
+import os, sys, time
+import dagster as dg
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def retried(context):
+    sys.stdout.buffer.write(b"attempt %d \\xff\\n" % context.retry_number)
+    if context.retry_number == 0:
+        raise ValueError("once more")
+
+@dg.op(ins={"after": dg.In(dg.Nothing)})
+def killed():
+    print("before the end", flush=True)
+    manager = dg.DagsterInstance.get().compute_log_manager
+    while not any(b"before the end" in value for value in manager._logs._store.using(
+        serialization_mode="raw").iterate_values(glob="**/stdout.parts/*")):
+        time.sleep(0.02)
+    os.kill(os.getpid(), 9)
+
+@dg.job
+def unlucky():
+    killed(retried())
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as instance:
+        with dg.execute_job(dg.reconstructable(unlucky), instance=instance) as result:
+            print(result.run_id)
+"""
+
+
+def test_each_attempt_of_a_step_and_one_that_was_killed_have_their_output(tmp_path):
+    store = tmp_path / "store"
+    environment = write_home(tmp_path, str(store), {}, upload_interval=0.05)
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
+    run_id = run(tmp_path, environment, "unlucky.py")
+    manager = AnystoreComputeLogManager(str(store), local_dir=str(tmp_path / "local"))
+    keys = manager.get_log_keys_for_log_key_prefix([run_id, "compute_logs"], OUT)
+    found = {manager.get_log_data(key).stdout: manager.is_capture_complete(key) for key in keys}
+    assert found == {b"attempt 0 \xff\n": True, b"attempt 1 \xff\n": True, b"before the end\n": False}
 
 
 # -- one manager -----------------------------------------------------------------
@@ -336,6 +378,53 @@ def test_a_store_that_fails_costs_no_run_and_no_output(local, capfd, caplog):
     assert manager.is_capture_complete(KEY)
 
 
+class Silent(MemoryBackend):
+    """A store that takes what it is given, and never answers."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.answer = threading.Event()
+
+    def put(self, key, data, **options):
+        self.answer.wait()
+        return super().put(key, data, **options)
+
+    def writer(self, key, **options):
+        self.answer.wait()
+        return super().writer(key, **options)
+
+
+def test_a_store_that_never_answers_does_not_keep_a_step(local, capfd, caplog, monkeypatch):
+    monkeypatch.setattr("anystore_dagster.compute_logs._PATIENCE", 0.3)
+    manager = local()
+    manager._logs = StoredLogs(Store(backend := Silent("silent-logs")))
+    with manager.capture_logs(KEY):
+        print("kept here", flush=True)
+        time.sleep(0.1)  # until it is being uploaded
+    assert "it stays on this machine" in caplog.text
+    assert "within 0 seconds" in caplog.text
+    assert manager.get_log_data(KEY).stdout == b"kept here\n"
+    backend.answer.set()
+
+
+def test_a_step_that_removes_the_files_does_not_fail(local, capfd, tmp_path, caplog):
+    manager = local(upload_interval=0)
+    with manager.capture_logs(KEY):
+        print("soon gone", flush=True)
+        folder = manager.local_path(KEY, OUT).parent
+        (folder / "out").unlink()
+        (folder / "out").mkdir()  # so that it can be neither read nor deleted as a file
+    assert "it stays on this machine" in caplog.text
+
+
+def test_bytes_that_are_no_text_are_kept(local, capfd):
+    manager = local()
+    with manager.capture_logs(KEY):
+        sys.stdout.buffer.write(b"\xff\xfe \x00 \xc3")
+        sys.stdout.flush()
+    assert manager.get_log_data(KEY).stdout == b"\xff\xfe \x00 \xc3"
+
+
 def test_uploading_goes_on_where_it_failed(local, caplog):
     manager = local()
     backend = Broken("recovering-logs")
@@ -404,7 +493,7 @@ def test_parts_that_were_written_twice_are_read_once(tmp_path):
 
 
 def test_what_cannot_be_logged_to_is_refused(tmp_path):
-    for uri in ("memory://logs", "sqlite:///:memory:"):
+    for uri in ("memory://logs", "sqlite:///:memory:", "sqlite://", "fsspec+memory://logs"):
         with pytest.raises(Unsupported, match="process"):
             AnystoreComputeLogManager(uri)
     with pytest.raises(InvalidOption, match="absolute"):

@@ -5,9 +5,13 @@ import pytest
 
 from anystore import get_store
 from anystore.backends.wrap import ReadonlyBackend
+from anystore.crawling import runs
 from anystore.errors import InvalidOption, InvalidUri
+from anystore.progress import Progress
 from anystore.store import Store
-from anystore_dagster import AnystoreIOManager, AnystoreResource, crawl_asset
+from anystore_dagster import AnystoreIOManager, AnystoreResource, FileCollection, crawl_asset
+from anystore_dagster.crawl_reports import log_progress
+from tests.servers import nginx
 
 
 class Sour(ReadonlyBackend):
@@ -50,7 +54,7 @@ def test_every_document_is_fetched_once(tmp_path, source, materialize):
 
     @dg.asset(ins={"files": dg.AssetIn(["raw", "files"])})
     def count(files: dict) -> int:
-        return files["documents"]
+        return files["counts"]["documents"]
 
     assert files.key == dg.AssetKey(["raw", "files"])
     first, _ = materialize([files, count])
@@ -136,6 +140,190 @@ def test_a_server_that_is_gone_does_not_deny_what_is_there(tmp_path, nginx_serve
     with pytest.raises(dg.Failure, match=r"could not be listed, .*; what .*target has is unchanged"):
         materialize([files])
     assert get_store(tmp_path / "target").get("a.txt") == "hello"
+
+
+# -- checks and versions ----------------------------------------------------------------
+
+
+def checks_of(result):
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def run(tmp_path, instance):
+    resources = {"io_manager": AnystoreIOManager(uri=str(tmp_path / "values"))}
+
+    def run(*assets, **options):
+        return dg.materialize(list(assets), resources=resources, instance=instance, **options)
+
+    return run
+
+
+def test_the_checks_of_a_real_listing(tmp_path, run):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.txt").write_text("hello")
+    (root / "b.txt").write_text("world")
+    with nginx(root, index="index.html") as server:
+        files = crawl_asset("files", server.url, str(tmp_path / "target"))
+        found = checks_of(run(files))
+        assert {name: check.passed for name, check in found.items()} == dict.fromkeys(found, True)
+        assert "fetched by this crawl" in found["verified"].description
+        found = checks_of(run(files))
+        assert found["complete"].description == "all 2 documents of the listing that were wanted are stored"
+        assert not found["verified"].passed
+        assert found["verified"].severity == dg.AssetCheckSeverity.WARN
+        assert "verify='full'" in found["verified"].description
+        (root / "hidden").mkdir()
+        (root / "hidden/index.html").write_text("<html><p>no listing")
+        result = run(files)
+    found = checks_of(result)
+    for name in ("complete", "no_failures"):
+        assert not found[name].passed
+        assert found[name].severity == dg.AssetCheckSeverity.ERROR
+        assert "hidden/" in found[name].description
+    (row,) = found["no_failures"].metadata["anystore/failures"].value.records
+    assert row.data["key"] == "hidden/"
+    assert metadata_of(result)["anystore/complete"] is False
+
+
+@pytest.mark.parametrize("verify", ["full", "audit"])
+def test_a_crawl_that_reads_everything_is_verified(verify, tmp_path, source, run):
+    target = get_store(tmp_path / "target")
+    files = crawl_asset("files", source, target, verify=verify)
+    run(files)
+    assert checks_of(run(files))["verified"].passed
+    target.put("a.txt", "eno")
+    found = checks_of(run(files))
+    assert found["verified"].passed
+    if verify == "full":
+        assert "1 had rotted" in found["verified"].description
+    source.put("sour.txt", "x")
+    sour = crawl_asset("files", Store(Sour(source.backend)), target, verify=verify)
+    found = checks_of(run(sour))
+    assert not found["verified"].passed
+    assert found["verified"].severity == dg.AssetCheckSeverity.WARN
+
+
+def test_a_limit_makes_it_incomplete(tmp_path, source, run):
+    result = run(crawl_asset("files", source, str(tmp_path / "target"), max_entries=2))
+    found = checks_of(result)
+    assert not found["complete"].passed
+    assert "max_entries=2" in found["complete"].description
+    assert found["no_failures"].passed
+    assert metadata_of(result)["anystore/limits"] == "max_entries=2"
+
+
+def test_the_checks_of_an_asset_that_fails_are_kept(tmp_path, source, run, instance):
+    source.put("sour.txt", "x")
+    files = crawl_asset("files", Store(Sour(source.backend)), str(tmp_path / "target"), fail_on_error=True)
+    result = run(files, raise_on_error=False)
+    assert not result.success
+    assert not checks_of(result)["complete"].passed
+    assert instance.get_latest_materialization_event(files.key) is None
+
+
+def test_what_is_downstream_waits_for_blocking_checks(tmp_path, source, run):
+    source.put("sour.txt", "x")
+
+    @dg.asset
+    def after(files: FileCollection) -> int:
+        return len(files)
+
+    for blocking in (False, True):
+        files = crawl_asset("files", Store(Sour(source.backend)), str(tmp_path / "target"), blocking=blocking)
+        result = run(files, after, raise_on_error=False)
+        assert result.success is not blocking
+        assert bool(result.asset_materializations_for_node("after")) is not blocking
+
+
+def version_of(instance, name="files"):
+    event = instance.get_latest_materialization_event(dg.AssetKey(name))
+    return event.asset_materialization.tags["dagster/data_version"]
+
+
+def test_the_data_version_is_that_of_the_documents(tmp_path, source, run, instance):
+    target = get_store(tmp_path / "target")
+    files = crawl_asset("files", source, target)
+    run(files)
+    first = version_of(instance)
+    assert first == runs(target)[-1].root
+    run(files)
+    assert version_of(instance) == first
+    source.put("a.txt", "other")
+    run(files)
+    assert version_of(instance) == runs(target)[-1].root != first
+    text = " ".join(log.user_message for log in instance.all_logs(run(files).run_id))
+    assert "Data version mismatch" not in text
+
+
+def test_the_journal_may_be_elsewhere(tmp_path, source, run):
+    target = get_store(tmp_path / "target")
+    files = crawl_asset("files", source, target, journal=f"sqlite:///{tmp_path}/journal.db")
+
+    @dg.asset
+    def after(files: FileCollection) -> list[str]:
+        return [document.key for document in files.new]
+
+    result = run(files, after)
+    assert result.output_for_node("after") == ["a.txt", "b/c d.txt", "b/ü.pdf"]
+    assert "journal.db" in metadata_of(result)["anystore/journal"]
+    assert not (tmp_path / "target/.anystore/crawl").exists()
+    assert metadata_of(result)["anystore/run"] == 1
+
+
+def test_addresses_may_be_variables(tmp_path, source, run, monkeypatch):
+    files = crawl_asset("files", dg.EnvVar("TEST_SOURCE"), dg.EnvVar("TEST_TARGET"))
+    assert "TEST_SOURCE" in next(iter(files.descriptions_by_key.values()))
+    with pytest.raises(InvalidOption, match="TEST_"):
+        run(files)
+    monkeypatch.setenv("TEST_SOURCE", source.uri)
+    monkeypatch.setenv("TEST_TARGET", str(tmp_path / "target"))
+
+    @dg.asset
+    def after(files: FileCollection) -> int:
+        return len(files)
+
+    assert run(files, after).output_for_node("after") == 3
+
+
+def test_it_works_with_dagsters_own_io_manager(tmp_path, source, instance):
+    files = crawl_asset("files", source, str(tmp_path / "target"))
+
+    @dg.asset
+    def after(files: FileCollection) -> list[str]:
+        return [document.key for document in files]
+
+    own = {"io_manager": dg.FilesystemIOManager(base_dir=str(tmp_path / "pickles"))}
+    result = dg.materialize([files, after], resources=own, instance=instance)
+    assert result.output_for_node("after") == ["a.txt", "b/c d.txt", "b/ü.pdf"]
+
+
+def test_a_long_crawl_says_how_far_it_is():
+    now, lines = [0.0], []
+
+    class Log:
+        def info(self, text, *values):
+            lines.append(text % values)
+
+    watch = log_progress(Log(), lambda: now[0])
+    watch(Progress("x", done=1, total=10))
+    now[0] = 31
+    watch(Progress("x", done=1000, total=2000, bytes=3_000_000, failed=1))
+    watch(Progress("x", done=1001, total=2000))
+    now[0] = 62
+    watch(Progress("x", done=2000, total=2000, listing=False))
+    watch(Progress("x", done=2000, total=2000, finished=True))
+    assert len(lines) == 2
+    assert lines[0].startswith("1,000 of 2,000 or more done")
+    assert lines[0].endswith("1 failed")
+    assert lines[1].startswith("2,000 of 2,000 done")
 
 
 def test_an_empty_listing_is_no_failure(tmp_path, materialize):

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from anystore.errors import InvalidOption
-from anystore_dagster.literal_secrets import hide_secrets, refuse_literals, reveal_secrets
+from anystore_dagster.literal_secrets import hide_secrets, refuse_literals, refuse_tokens, reveal_secrets
 
 SECRET = "hunter2-and-more"
 STORES = [
@@ -21,6 +21,8 @@ STORES = [
     {"uri": None, "password": SECRET},
     {"uri": dg.EnvVar("TEST_URI"), "username": "me", "password": SECRET},
     {"uri": "https://host/files/", "username": SECRET},
+    {"uri": "https://host/files/", "backend_config": {"username": SECRET}},
+    {"uri": dg.EnvVar("TEST_URI"), "username": SECRET},
     {"uri": "s3://bucket", "backend_config": {"key": SECRET, "client_kwargs": {"aws_secret_access_key": SECRET}}},
     {"uri": "gs://bucket", "backend_config": {"token": {"type": "service_account", "more": [SECRET, {"x": SECRET}]}}},
     {"uri": "https://host/", "backend_config": {"headers": {"Cookie": SECRET, "Authorization": f"Bearer {SECRET}"}}},
@@ -122,20 +124,23 @@ def test_a_text_from_another_process_is_refused_with_the_line_to_write(fields, a
 
 @pytest.mark.parametrize("fields", STORES, ids=range(len(STORES)))
 def test_a_literal_in_run_configuration_is_refused(fields):
-    name, value = next((name, value) for name, value in fields.items() if SECRET in repr(value))
-    if name == "username":
-        return  # that it is a token can be told only beside the URI
     with pytest.raises(
         InvalidOption, match=r"run configuration cannot hide .*\{env: STORE_[A-Z_]+\}, or EnvVar"
     ) as caught:
-        refuse_literals(value, where=name)
+        refuse_all(fields)
     assert SECRET not in str(caught.value)
+
+
+def refuse_all(fields):
+    """Refuse as run configuration does: each field, and then all of them."""
+    for name, value in fields.items():
+        refuse_literals(value, where=name)
+    refuse_tokens(fields)
 
 
 def test_what_stands_for_a_secret_is_let_through():
     for fields in STORES:
-        for name, value in hide_secrets(fields).items():
-            refuse_literals(value, where=name)
+        refuse_all(hide_secrets(fields))
 
 
 def test_nothing_of_the_text_is_made_of_the_secret():

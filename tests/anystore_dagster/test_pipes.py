@@ -261,7 +261,7 @@ class _Handler:
         self.messages.append((origin, exc_info[1]))
 
 
-@pytest.mark.parametrize("uri", ["memory://pipes", "sqlite:///:memory:"])
+@pytest.mark.parametrize("uri", ["memory://pipes", "sqlite:///:memory:", "sqlite://", "fsspec+memory://pipes"])
 def test_a_store_of_this_process_alone_is_refused(uri):
     with pytest.raises(Unsupported, match="only by this process"), PipesAnystoreContextInjector(uri).inject_context({}):
         pass

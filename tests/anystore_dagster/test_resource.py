@@ -141,6 +141,8 @@ def test_a_password_goes_with_its_own_store_alone():
         ({"uri": f"redis://me:{SECRET}@host/0"}, "uri: {env: STORE_URI}"),
         ({"password": SECRET}, "password: {env: STORE_PASSWORD}"),
         ({"backend_config": {"deep": [{"token": SECRET}]}}, "token: {env: STORE_TOKEN}"),
+        ({"uri": "https://host/", "username": SECRET}, "username: {env: STORE_USERNAME}"),
+        ({"uri": {"env": "X"}, "backend_config": {"username": SECRET}}, "username: {env: STORE_USERNAME}"),
         ({"password": "*** (password of redis://elsewhere/0)"}, "password: {env: STORE_PASSWORD}"),
     ],
 )
@@ -201,8 +203,21 @@ def test_a_function_that_is_a_resource_has_the_same_schema():
     assert run(files, {"uri": "memory://function"}).success
 
 
-def test_it_works_in_assets_ops_and_sensors(tmp_path):
+def test_it_works_in_assets_ops_sensors_and_schedules(tmp_path):
     seen = []
+
+    @dg.op
+    def two(files: AnystoreResource) -> None:
+        files.store.put("two", 2)
+
+    @dg.job
+    def work():
+        two()
+
+    @dg.schedule(cron_schedule="0 0 * * *", target="*")
+    def nightly(files: AnystoreResource):
+        seen.append(files.store.get("two"))
+        return dg.SkipReason("seen")
 
     @dg.asset
     def one(files: AnystoreResource) -> None:
@@ -215,8 +230,10 @@ def test_it_works_in_assets_ops_and_sensors(tmp_path):
     files = AnystoreResource(uri=str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
         assert dg.materialize([one], resources={"files": files}, instance=instance).success
+        assert work.execute_in_process(instance=instance, resources={"files": files}).success
         watcher(dg.build_sensor_context(instance=instance, resources={"files": files}))
-    assert seen == [1]
+        nightly(dg.build_schedule_context(instance=instance, resources={"files": files}))
+    assert seen == [1, 2]
 
 
 @pytest.mark.parametrize("field", ["uri", "prefix"])
@@ -347,6 +364,7 @@ def test_every_field_is_described():
     fields = AnystoreResource.to_fields_dict()
     assert set(fields) == {"uri", "username", "password", "prefix", "backend_config", "serialization_mode", "readonly"}
     assert all(field.description for field in fields.values())
+    assert all(field.description for field in AnystoreIOManager.to_fields_dict().values())
 
 
 def test_a_resource_is_pickled_without_its_secret(monkeypatch):

@@ -15,11 +15,14 @@ import yaml
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 
-from tests.dagster_webserver import webserver
+from tests.dagster_questions import SCHEMA, Questions
+from tests.dagster_webserver import chromium, html_of, new_page, webserver
 from tests.redis_servers import redis
 
 SECRET = "hunter2-and-more"
 TYPED = "swordfish-and-more"  # what somebody types into the launchpad
+
+NAMES = ["in_uri", "in_field", "in_config", "in_header", "as_token", "at_launch", "from_yaml", "io_manager"]
 
 CODE = '''
 import os
@@ -35,7 +38,12 @@ resources = {{
     "in_config": AnystoreResource(uri=f"redis://{{HOST}}/0", backend_config={{"password": SECRET}}, prefix="in_config"),
     "named": AnystoreResource(uri=f"redis://{{HOST}}/0", password=dg.EnvVar("TEST_SECRET"), prefix="named"),
     "at_launch": AnystoreResource.configure_at_launch(uri=f"redis://:{{SECRET}}@{{HOST}}/0", prefix="at_launch"),
-    "io_manager": AnystoreIOManager(store=AnystoreResource(uri=f"redis://{{HOST}}/0", password=SECRET, prefix="io")),
+    "in_header": AnystoreResource(uri="http://host/files/", backend_config={{"headers": {{"X-API-Key": SECRET}}}}),
+    "as_token": AnystoreResource(uri="https://host/files/", username=SECRET),
+    "io_manager": AnystoreIOManager(
+        store=AnystoreResource(uri=f"redis://{{HOST}}/0", password=SECRET, prefix="io"),
+        fallback_store=AnystoreResource(uri=f"redis://{{HOST}}/0", password=SECRET, prefix="fallback"),
+    ),
 }}
 component = AnystoreResourceComponent.resolve_from_yaml(
     "uri: redis://{{{{ HOST }}}}/0\\npassword: '{{{{ env.TEST_SECRET }}}}'\\nprefix: from_yaml",
@@ -70,7 +78,14 @@ def failing(context) -> None:
     context.resources.wrong.store.put("x", 1)
 
 
-defs = dg.Definitions([one, two, failing], resources=resources, jobs=[dg.define_asset_job("everything", "*")])
+@dg.sensor(target="*")
+def watcher(in_field: AnystoreResource):
+    return dg.SkipReason(f"{{in_field}}")
+
+
+defs = dg.Definitions(
+    [one, two, failing], resources=resources, jobs=[dg.define_asset_job("everything", "*")], sensors=[watcher]
+)
 '''
 
 
@@ -218,6 +233,33 @@ def test_nothing_is_in_the_answers_of_graphql(served):
     assert values["password"] == ("TEST_SECRET", "ENV_VAR")
 
 
+def test_nothing_is_in_any_answer_of_graphql(served):
+    """All that can be asked, some steps deep, of what there is in the instance and the code location."""
+    where = selector(served)
+    known = {
+        "RepositorySelector": where,
+        "PipelineSelector": {**where, "pipelineName": "everything"},
+        "InstigationSelector": {**where, "name": "watcher"},
+        "SensorSelector": {**where, "sensorName": "watcher"},
+        "AssetKeyInput": {"path": ["one"]},
+        "runId": served.run,
+        "locationName": where["repositoryLocationName"],
+        "mode": "default",
+        "limit": 100,
+    }
+    questions = Questions(served.ask(SCHEMA), depth=3)
+    answers = {name: served.answer(query, variables) for name, query, variables in questions.all(known)}
+    for name in NAMES:
+        known["ResourceSelector"] = {**where, "resourceName": name}
+        for asked, query, variables in questions.all(known):
+            if "resourceSelector" in variables:
+                answers[f"{asked} {name}"] = served.answer(query, variables)
+    assert [name for name, answer in answers.items() if SECRET in answer] == []
+    shown = {name for name, answer in answers.items() if "***" in answer}
+    assert {"runConfigSchemaOrError", "allTopLevelResourceDetailsOrError"} <= shown
+    assert {f"topLevelResourceDetailsOrError {name}" for name in NAMES} <= set(answers)
+
+
 @pytest.mark.parametrize("value", [{"uri": f"redis://:{TYPED}@host/0"}, {"password": TYPED}], ids=["uri", "password"])
 def test_a_literal_in_the_launchpad_is_refused_with_the_line_to_write(served, value):
     runs = served.ask(RUNS)
@@ -250,13 +292,21 @@ def test_no_page_shows_it(served):
         f"/locations/{at}/resources/in_config": "*** (backend_config.password of",
         f"/locations/{at}/resources/named": "TEST_SECRET",
         f"/locations/{at}/resources/from_yaml": "*** (password of",
+        f"/locations/{at}/resources/in_header": "*** (backend_config.headers.X-API-Key of",
+        f"/locations/{at}/resources/as_token": "*** (username of",
         f"/locations/{at}/resources/io_manager": "io_manager",
+        f"/locations/{at}/jobs/everything": "everything",
+        f"/locations/{at}/sensors/watcher": "watcher",
+        "/locations": "shown_definitions",
+        "/config": "run_coordinator",
+        "/automation": "watcher",
+        "/asset-groups": "one",
         f"/locations/{at}/jobs/everything/playground": "everything",
         f"/runs/{served.run}": "failing",
         "/runs": served.run[:8],
         "/assets/one": "redis://",
     }
-    for path, shown in pages.items():
-        html = served.page(path)
-        assert shown in html, path
-        assert SECRET not in html, path
+    with chromium() as browser:
+        page = new_page(browser, served)
+        for path, shown in pages.items():
+            assert SECRET not in html_of(page, path, shown=shown), path

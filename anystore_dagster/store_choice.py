@@ -1,0 +1,67 @@
+"""A store as definitions name it: by its URI, by itself, or by a resource."""
+
+from anystore import InvalidOption, Store, get_store
+from anystore.uris import parse_uri
+from anystore_dagster.resource import AnystoreResource
+from anystore_dagster.variables import variable_name
+
+StoreLike = str | Store | AnystoreResource
+"""A store: its URI or path, or ``EnvVar("NAME")`` of it, itself, or a resource; variables are read when it is used."""
+
+
+def check_store(role: str, store: StoreLike) -> None:
+    """Refuse what is no store, when definitions load.
+
+    Args:
+        role: What it is for, for the message.
+        store: The store.
+
+    Raises:
+        InvalidOption: If it is none.
+        InvalidUri: If it is a text that is no URI.
+    """
+    if variable_name(store) is not None:
+        return
+    if isinstance(store, str):
+        parse_uri(store)
+    elif not isinstance(store, Store | AnystoreResource):
+        raise InvalidOption(f"{role} is a URI, a Store or an AnystoreResource, not {type(store).__name__}")
+
+
+def open_store(store: StoreLike) -> Store:
+    """Open a store; nothing is connected yet.
+
+    Args:
+        store: The store.
+
+    Returns:
+        The store.
+    """
+    if isinstance(store, AnystoreResource):
+        return store.store
+    if isinstance(store, str) and variable_name(store) is not None:  # EnvVar("URI")
+        return AnystoreResource(uri=store).store
+    return get_store(store) if isinstance(store, str) else store
+
+
+def shown_store(store: StoreLike) -> str:
+    """Say where a store is, as far as that is known before anything runs, with secrets masked.
+
+    Args:
+        store: The store.
+
+    Returns:
+        Its masked URI, or what stands for it.
+
+    Example:
+        >>> shown_store("https://me:secret@host/files/")
+        'https://me:***@host/files/'
+    """
+    name = variable_name(store)
+    if name is not None:
+        return f"the store that {name} names"
+    if isinstance(store, AnystoreResource):
+        place = "the default store" if store.uri is None else shown_store(store.uri)
+        folder = variable_name(store.prefix) or store.prefix
+        return f"{place}, folder {folder}" if folder else place
+    return parse_uri(store).masked if isinstance(store, str) else store.uri

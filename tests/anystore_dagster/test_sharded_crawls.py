@@ -1,0 +1,364 @@
+"""A crawl in shards, as one asset: on each executor that a deployment may have, killed, and delivered twice."""
+
+import http.server
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_plan
+from distributed import Client, LocalCluster
+
+from anystore import get_store
+from anystore.crawling import documents, runs
+from anystore.errors import InvalidOption
+from anystore_dagster import AnystoreIOManager, sharded_crawl_asset
+from tests.anystore_dagster import sharded_jobs
+from tests.celery_workers import CeleryWorker
+
+ROOT = Path(__file__).parents[2]
+JOB = ("tests.anystore_dagster.sharded_jobs", "everything")
+FOLDERS = "abcdefgh"
+KEYS = sorted([*(f"{folder}/{name}.txt" for folder in FOLDERS for name in "xy"), "top.txt"])
+
+
+@pytest.fixture
+def source(tmp_path):
+    store = get_store(tmp_path / "source")
+    store.put_many({key: f"text of {key}" for key in KEYS})
+    return store
+
+
+@pytest.fixture
+def target(tmp_path):
+    return get_store(tmp_path / "target")
+
+
+class Gated(http.server.SimpleHTTPRequestHandler):
+    """A web server of a folder, where ``gate/`` is held until it is opened."""
+
+    def __init__(self, gate, *args, **options):
+        self.gate = gate
+        super().__init__(*args, **options)
+
+    def do_GET(self):
+        self.gate.asked.append(self.path)
+        if self.path.endswith("held.txt"):
+            self.gate.reached.set()
+            self.gate.opened.wait(60)
+        super().do_GET()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Gate:
+    """A web server that holds one document."""
+
+    def __init__(self, root):
+        self.asked = []
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        handler = partial(Gated, self, directory=str(root))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.uri = f"http://127.0.0.1:{self.server.server_port}/"
+
+
+@pytest.fixture
+def gate(tmp_path, source):
+    source.put("held/held.txt", "text of held/held.txt")
+    found = Gate(tmp_path / "source")
+    thread = threading.Thread(target=found.server.serve_forever)
+    thread.start()
+    yield found
+    found.opened.set()
+    found.server.shutdown()
+    thread.join()
+    found.server.server_close()
+
+
+@pytest.fixture
+def job_on(tmp_path):
+    """Give a function that makes the job, as other processes can make it, too."""
+
+    def make(source, executor="dagster:multiprocess_executor"):
+        arguments = (source, str(tmp_path / "target"), str(tmp_path / "values"), executor)
+        return dg.build_reconstructable_job(*JOB, arguments, reconstructor_working_directory=str(ROOT))
+
+    return make
+
+
+@pytest.fixture
+def instance(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+        yield found
+
+
+def run_in_processes(job, instance, **options):
+    """Run the job, each step in a process that has loaded the definitions' libraries before."""
+    start = {"forkserver": {"preload_modules": ["anystore_dagster.sharded_crawls", "anystore.backends.local"]}}
+    config = {"execution": {"config": {"start_method": start}}}
+    return dg.execute_job(job, instance=instance, run_config=config, **options)
+
+
+def assert_is_whole(result, target, keys=KEYS):
+    """Look whether a run has succeeded, and all documents are there."""
+    assert result.success
+    assert {key: target.get(key) for key in target.iterate_keys()} == {key: f"text of {key}" for key in keys}
+    assert [document.key for document in documents(target)] == list(keys)
+    assert loaded(target) == list(keys)
+
+
+def loaded(target):
+    """Tell what the asset that loads the documents found new."""
+    return get_store(Path(target.uri).with_name("values")).get("texts.value")
+
+
+def steps_of(result):
+    return sorted({event.step_key for event in result.all_events if event.is_step_success})
+
+
+def test_the_lineage_shows_one_asset_with_its_checks_and_counts(source, target, tmp_path, instance):
+    files = sharded_crawl_asset("files", source, target, shards=3, key_prefix="raw", group_name="web", pool="host")
+    values = {"io_manager": AnystoreIOManager(uri=str(tmp_path / "values"))}
+    assert files.keys == {dg.AssetKey(["raw", "files"])}
+    result = dg.materialize([files], resources=values, instance=instance)
+    (event,) = result.get_asset_materialization_events()
+    metadata = {name: value.value for name, value in event.materialization.metadata.items()}
+    assert [metadata[f"anystore/{name}"] for name in ("listed", "fetched", "documents", "run")] == [17, 17, 17, 1]
+    assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
+        "complete": True,
+        "no_failures": True,
+        "verified": True,
+    }
+    run = next(iter(runs(target)))
+    assert event.materialization.tags["dagster/data_version"] == run.root
+    assert steps_of(result) == [
+        "raw__files.files_end",
+        *(f"raw__files.files_shard[000{number}_of_0003_in_1]" for number in (1, 2, 3)),
+        "raw__files.files_shards",
+    ]
+    again = dg.materialize([files], resources=values, instance=instance)
+    (event,) = again.get_asset_materialization_events()
+    assert event.materialization.tags["dagster/data_version"] == run.root  # nothing has changed
+    assert event.materialization.metadata["anystore/unchanged"].value == 17
+
+
+def test_on_the_multiprocess_executor(source, target, job_on, instance):
+    with run_in_processes(job_on(source.uri), instance) as result:
+        assert_is_whole(result, target)
+
+
+def test_a_second_run_does_what_a_failed_one_has_not(source, target, job_on, instance, tmp_path):
+    (tmp_path / "target").write_text("in the way of the folder")
+    with run_in_processes(job_on(source.uri), instance, raise_on_error=False) as result:
+        assert not result.success
+    (tmp_path / "target").unlink()
+    with run_in_processes(job_on(source.uri), instance) as result:
+        assert_is_whole(result, target)
+
+
+def test_a_run_that_goes_on_from_a_failure_ends_what_the_first_has_begun(source, target, job_on, instance, tmp_path):
+    broken = tmp_path / "values"
+    broken.write_text("in the way of the folder")  # the last step fails
+    job = job_on(source.uri)
+    with run_in_processes(job, instance, raise_on_error=False) as failed:
+        assert not failed.success
+    broken.unlink()
+    options = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+    with run_in_processes(job, instance, reexecution_options=options) as result:
+        assert result.success
+        assert steps_of(result) == ["files.files_end", "texts"]
+        assert loaded(target) == KEYS
+    assert [run.number for run in runs(target)] == [1]
+
+
+def test_a_run_whose_steps_are_all_done_twice_is_one_run(source, target, instance, tmp_path):
+    arguments = (source.uri, target.uri, str(tmp_path / "values"), "dagster:in_process_executor")
+    job = sharded_jobs.everything(*arguments)
+    run = instance.create_run_for_job(job)
+    for turn in range(2):
+        plan = create_execution_plan(job)
+        events = execute_plan(plan, InMemoryJob(job), instance, run)
+        assert len([event for event in events if event.is_step_success]) == 6
+        assert loaded(target) == KEYS  # the second has not seen what the first has
+        assert [one.number for one in runs(target)] == [1]
+        source.put(f"a/after-{turn}.txt", "of the next run")
+    assert sharded_jobs.everything(*arguments).execute_in_process(instance=instance).success
+    assert loaded(target) == ["a/after-0.txt", "a/after-1.txt"]
+
+
+# -- celery ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def celery(redis_server, tmp_path, gate, job_on, instance):
+    """Give a broker, and what workers and jobs have to know of it."""
+    return Celery(redis_server, tmp_path, job_on(gate.uri, "dagster_celery:celery_executor"), instance)
+
+
+class Celery:
+    """A broker with some workers, and one job that they do."""
+
+    def __init__(self, server, home, job, instance):
+        server.command("FLUSHALL")
+        self.uri = f"redis://127.0.0.1:{server.port}/3"
+        self.home, self.job, self.instance = home, job, instance
+        self.workers = 0
+
+    def worker(self, *, visibility_timeout=3):
+        """Start a worker."""
+        self.workers += 1
+        settings = {
+            "broker_url": self.uri,
+            "result_backend": self.uri,
+            "task_acks_late": True,
+            "worker_prefetch_multiplier": 1,
+            # how long nobody else gets a step that was not acknowledged, and how often workers look for such
+            "broker_transport_options": {
+                "visibility_timeout": visibility_timeout,
+                "unacked_restore_interval": 1,
+                "unacked_restore_throttle": 1,
+            },
+        }
+        return CeleryWorker(self.home / f"worker{self.workers}", settings)
+
+    def run(self):
+        """Run the job, and tell whether it has succeeded."""
+        config = {"broker": self.uri, "backend": self.uri}
+        with dg.execute_job(
+            self.job,
+            instance=self.instance,
+            run_config={"execution": {"config": config}},
+            raise_on_error=False,
+        ) as result:
+            return result.success
+
+    def deliveries(self):
+        """Count how often each step was given to a worker."""
+        counts = {}
+        for run in self.instance.get_run_ids():
+            for entry in self.instance.all_logs(run):
+                if entry.dagster_event and "in celery worker" in (entry.dagster_event.message or ""):
+                    counts[entry.dagster_event.step_key] = counts.get(entry.dagster_event.step_key, 0) + 1
+        return counts
+
+
+def wait_until(is_true):
+    for _ in range(1200):
+        if is_true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it has not happened")
+
+
+GATED_KEYS = sorted([*KEYS, "held/held.txt"])
+
+
+def assert_fetched_once(gate, keys=GATED_KEYS):
+    asked = [path for path in gate.asked if path.endswith(".txt") and path != "/robots.txt"]
+    assert sorted(asked) == sorted(f"/{key}" for key in keys)
+
+
+def test_celery_does_the_shards(celery, gate, target):
+    gate.opened.set()
+    with celery.worker(), celery.worker():
+        success = celery.run()
+    assert success
+    assert loaded(target) == GATED_KEYS
+    assert_fetched_once(gate)
+    assert sorted(target.iterate_keys()) == GATED_KEYS
+
+
+def test_celery_gives_the_shard_of_a_killed_worker_to_another_one(celery, gate, target):
+    with ThreadPoolExecutor(1) as pool, ExitStack() as started:
+        first = started.enter_context(celery.worker())
+        outcome = pool.submit(celery.run)
+        wait_until(lambda: gate.reached.is_set() or outcome.done())
+        assert gate.reached.is_set(), outcome.result()
+        first.kill()  # in the middle of a shard
+        gate.opened.set()
+        started.enter_context(celery.worker())
+        success = outcome.result(timeout=120)
+    assert success
+    assert loaded(target) == GATED_KEYS
+    assert max(celery.deliveries().values()) > 1
+    assert {key: target.get(key) for key in target.iterate_keys()} == {key: f"text of {key}" for key in GATED_KEYS}
+    assert [(run.number, run.complete) for run in runs(target)] == [(1, True)]
+
+
+def test_celery_may_deliver_a_step_twice_at_once(celery, gate, target):
+    with ThreadPoolExecutor(1) as pool, celery.worker(visibility_timeout=1), celery.worker(visibility_timeout=1):
+        outcome = pool.submit(celery.run)
+        wait_until(lambda: gate.reached.is_set() or outcome.done())
+        assert gate.reached.is_set(), outcome.result()
+        # the shard is at work, and given to the other worker, too
+        wait_until(lambda: max(celery.deliveries().values(), default=0) > 1)
+        gate.opened.set()
+        success = outcome.result(timeout=120)
+    assert success
+    assert loaded(target) == GATED_KEYS
+    assert_fetched_once(gate)
+    assert [(run.number, run.complete) for run in runs(target)] == [(1, True)]
+
+
+def test_a_second_run_completes_what_celery_has_lost(celery, gate, target):
+    with ThreadPoolExecutor(1) as pool, celery.worker() as worker:
+        outcome = pool.submit(celery.run)
+        wait_until(lambda: gate.reached.is_set() or outcome.done())
+        assert gate.reached.is_set(), outcome.result()
+        worker.kill_child()  # Celery says that the step is lost, and Dagster ends the run
+        success = outcome.result(timeout=120)
+        assert not success
+        gate.opened.set()
+        success = celery.run()
+    assert success
+    assert loaded(target) == GATED_KEYS
+    assert [document.key for document in documents(target)] == GATED_KEYS
+    assert [run.complete for run in runs(target)] == [True]
+
+
+# -- dask --------------------------------------------------------------------------
+
+
+def test_dagster_dask_is_refused_by_name(source, target, job_on, instance):
+    with dg.execute_job(
+        job_on(source.uri, "dagster_dask:dask_executor"),
+        instance=instance,
+        run_config={"execution": {"config": {"cluster": {"local": {"n_workers": 1, "threads_per_worker": 1}}}}},
+        raise_on_error=False,
+    ) as result:
+        assert not result.success
+        errors = [event.step_failure_data.error.to_string() for event in result.all_events if event.is_step_failure]
+    assert any("dagster-dask" in error and "executor=" in error for error in errors)
+    assert not list(target.iterate_keys())
+
+
+@contextmanager
+def dask_cluster():
+    """Give an executor of a real cluster of processes."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        yield client.get_executor()
+
+
+@pytest.mark.parametrize("executor", [dask_cluster, partial(ProcessPoolExecutor, 2), partial(ThreadPoolExecutor, 2)])
+def test_an_executor_does_the_shards_inside_of_one_step(source, target, tmp_path, instance, executor):
+    files = sharded_crawl_asset("files", source, target, shards=4, executor=executor)
+    values = {"io_manager": AnystoreIOManager(uri=str(tmp_path / "values"))}
+    result = dg.materialize([files], resources=values, instance=instance)
+    assert steps_of(result) == ["files.files_all"]
+    assert [document.key for document in documents(target)] == KEYS
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+
+
+def test_what_cannot_be_is_refused_when_definitions_load():
+    for options in ({"shards": 0}, {"depth": -1}, {"at_once": 0}, {"max_requests_per_second": -1}):
+        with pytest.raises(InvalidOption):
+            sharded_crawl_asset("files", "https://host/", "./target", **options)
+    with pytest.raises(InvalidOption):
+        sharded_crawl_asset("files", 7, "./target")
