@@ -1,4 +1,4 @@
-"""The main job, end to end: crawl a real listing into a store with Dagster, index it, report on it.
+"""The main job, end to end: crawl a real listing into a store with Dagster, index it, check it, report on it.
 
 Run it with ``make demo`` or ``make ui``. The environment says what differs from the defaults:
 
@@ -9,7 +9,8 @@ Run it with ``make demo`` or ``make ui``. The environment says what differs from
 
 import argparse
 import contextlib
-import logging
+import io
+import json
 import os
 import re
 import signal
@@ -22,7 +23,8 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-from pipeline.assets import ASSETS_FOLDER, DOCUMENTS_FOLDER, build_definitions
+from pipeline.definitions import defs
+from pipeline.folders import FOLDERS
 from pipeline.reporting import format_size
 from server import ServerError, build_site, is_free, serve
 
@@ -32,9 +34,14 @@ from anystore_dagster.asset_keys import asset_value_key
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 STATE = ROOT / ".demo"
+DOCUMENTS_FOLDER = "documents"
+ASSETS_FOLDER = "assets"
 UI_HOST = "127.0.0.1"
 UI_PORTS = range(3000, 3100)
+SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 HEAD_ROWS = 12
+HEAD_WORDS = 6
+MOST_PARTITIONS = 20
 MOST_FAILURES = 20
 STOP_SECONDS = 20
 
@@ -87,33 +94,43 @@ def provide_listing(url: str, *, docs: str, state: Path) -> Iterator[str]:
 
 
 def prepare_dagster_home(home: Path) -> str:
-    """Make a folder for Dagster that lasts, so that `make ui` shows what `make demo` did."""
+    """Make a folder for Dagster that lasts, so that `make ui` shows what `make demo` did, and what steps printed."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
+    logs = {"module": "anystore_dagster", "class": "AnystoreComputeLogManager", "config": {"uri": str(home / "logs")}}
+    settings = {"telemetry": {"enabled": False}, "nux": {"enabled": False}, "compute_logs": logs}
+    (home / "dagster.yaml").write_text(json.dumps(settings, indent=2))  # which is YAML, too
     return str(home)
 
 
 def run_pipeline() -> int:
-    """Materialise the three assets, and say what came of it; return the exit code."""
+    """Materialise the assets, and say what came of it; return the exit code."""
     step("The pipeline")
     store = get_store(os.environ["STORE"])
-    say(f"documents -> document_index -> report, by Dagster, into the store {store.uri}")
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    say(f"documents -> document_index -> report and folder_words, by Dagster, into the store {store.uri}")
     started = time.monotonic()
-    with dg.DagsterInstance.get() as instance:
-        # Names of variables, not their values: Dagster shows its resources to whoever opens its interface.
-        definitions = build_definitions(dg.EnvVar("URL"), dg.EnvVar("STORE"))
-        result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-    if not result.success:
-        tell_errors(result)
+    pipeline = defs()
+    refresh = pipeline.resolve_job_def("refresh")
+    by_folder = pipeline.resolve_implicit_global_asset_job_def()
+    # What the assets print is for Dagster's pages, which keep it.
+    with dg.DagsterInstance.get() as instance, contextlib.redirect_stdout(io.StringIO()):
+        result = refresh.execute_in_process(instance=instance, raise_on_error=False, run_config=SILENT)
+        results = {"": result}
+        for folder in instance.get_dynamic_partitions(FOLDERS.name)[:MOST_PARTITIONS] if result.success else ():
+            results[folder] = by_folder.execute_in_process(
+                instance=instance,
+                partition_key=folder,
+                asset_selection=[dg.AssetKey("folder_words")],
+                raise_on_error=False,
+                run_config=SILENT,
+            )
+    if failed := [one for one in results.values() if not one.success]:
+        tell_errors(failed[0])
         return 1
-    say(f"three assets in {time.monotonic() - started:.1f} s")
+    say(f"four assets in {time.monotonic() - started:.1f} s")
     tell_crawl(metadata_of(result, "documents"))
+    tell_checks(result)
     tell_index(store, parsed=metadata_of(result, "document_index")["parsed"])
+    tell_words({folder: one.output_for_node("folder_words") for folder, one in results.items() if folder})
     tell_where(store)
     return 0
 
@@ -138,6 +155,15 @@ def tell_crawl(crawled: dict[str, Any]) -> None:
             say(f"!! and {failed - MOST_FAILURES:,} more, in the metadata of the asset documents (make ui)")
 
 
+def tell_checks(result: dg.ExecuteInProcessResult) -> None:
+    """Say which checks have passed, and why others have not."""
+    checks = result.get_asset_check_evaluations()
+    step(f"The checks: {sum(check.passed for check in checks)} of {len(checks)} passed")
+    for check in checks:
+        if not check.passed:
+            say(f"!! {check.asset_key.to_user_string()}, {check.check_name}: {check.description}")
+
+
 def tell_index(store: Store, *, parsed: int) -> None:
     """Show the head of the table that the IO manager keeps."""
     key = f"{ASSETS_FOLDER}/{asset_value_key(['document_index'])}"
@@ -149,6 +175,14 @@ def tell_index(store: Store, *, parsed: int) -> None:
         say(f"{size:>10}  {kind:<25}  {clip(row['key'], 48):<48}  {clip(row['title'], 50)}".rstrip())
     if index.num_rows > len(rows):
         say(f"... and {index.num_rows - len(rows):,} more")
+
+
+def tell_words(words: dict[str, pa.Table]) -> None:
+    """Show the head of each partition."""
+    step("The words of each top folder, a partition each")
+    for folder, table in words.items():
+        most = table["word"].to_pylist()[:HEAD_WORDS]
+        say(f"{clip(folder, 20):<20}  {', '.join(most) if most else 'no plain text'}")
 
 
 def tell_where(store: Store) -> None:

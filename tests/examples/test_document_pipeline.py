@@ -16,22 +16,21 @@ from urllib.parse import quote
 
 import dagster as dg
 import pytest
+from pipeline.definitions import defs
+from pipeline.defs.document_index import INDEX_SCHEMA
+from pipeline.folders import FOLDERS
+from pipeline.reporting import format_size, write_report
+from pipeline.titles import LONGEST_TITLE, read_title
 
 from anystore import BackendError, Store, get_store
+from anystore_dagster import BlobRef
 from anystore_dagster.asset_keys import asset_value_key
 from examples.document_pipeline import server as demo_server
-from examples.document_pipeline.pipeline.assets import (
-    ASSETS_FOLDER,
-    DOCUMENTS_FOLDER,
-    INDEX_SCHEMA,
-    build_definitions,
-)
-from examples.document_pipeline.pipeline.reporting import format_size, write_report
-from examples.document_pipeline.pipeline.titles import LONGEST_TITLE, read_title
 from tests.servers import nginx
 
 EXAMPLE = Path(demo_server.__file__).parent
 COLLECTION = EXAMPLE / "collection"
+ASSETS_FOLDER, DOCUMENTS_FOLDER = "assets", "documents"
 STOP_SECONDS = 20  # that of run_demo.py
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 TITLES = {
@@ -64,17 +63,39 @@ def store_uri(request, tmp_path):
     }[request.param]
 
 
-def run(url, store):
-    """Materialise the three assets; give the metadata of each."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = build_definitions(url, store).resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process(instance=instance, run_config=SILENT)
+def definitions(url, store):
+    """Load the project for a listing and a store."""
+    os.environ.update(URL=str(url), STORE=str(store))
+    return defs()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("URL", "STORE"):
+        monkeypatch.setenv(name, "")
+
+
+def refresh(url, store, instance):
+    """Materialise everything but the partitions; give the result."""
+    job = definitions(url, store).resolve_job_def("refresh")
+    result = job.execute_in_process(instance=instance, run_config=SILENT)
     assert result.success
+    return result
+
+
+def metadata_of(result):
+    """Give the metadata of each asset."""
     found = {}
     for name in ("documents", "document_index", "report"):
         [materialization] = result.asset_materializations_for_node(name)
         found[name] = {label: value.value for label, value in materialization.metadata.items()}
     return found
+
+
+def run(url, store):
+    """Materialise, with a memory of Dagster's that ends; give the metadata of each asset."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return metadata_of(refresh(url, store, instance))
 
 
 def load(store, asset, mode):
@@ -134,7 +155,89 @@ def test_the_report_is_shown_and_stored(listing, tmp_path):
     assert len(stored) < 60_000
     assert f"**{len(files_below(listing.root))} documents**" in stored
     assert "`manuals/bzip2 + libbzip2.pdf`" in stored
-    assert listing.url in stored
+
+
+def test_the_index_counts_what_is_new_since_it_was_made(listing, tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        refresh(listing.url, tmp_path / "store", instance)
+        (listing.root / "texts" / "a new one.txt").write_text("Brand new")
+        job = definitions(listing.url, tmp_path / "store").resolve_implicit_global_asset_job_def()
+        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("documents")], run_config=SILENT)
+        (listing.root / "licences" / "CC0 1.0.txt").write_text("Changed")
+        (listing.root / "SOURCES.md").unlink()
+        index = metadata_of(refresh(listing.url, tmp_path / "store", instance))["document_index"]
+    assert {name: index[name] for name in ("new", "changed", "gone")} == {"new": 1, "changed": 1, "gone": 1}
+
+
+def test_each_top_folder_is_a_partition(listing, tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        refresh(listing.url, tmp_path / "store", instance)
+        folders = instance.get_dynamic_partitions(FOLDERS.name)
+        assert sorted(folders) == ["(root)", "data", "licences", "manuals", "texts"]
+        job = definitions(listing.url, tmp_path / "store").resolve_implicit_global_asset_job_def()
+        words = {}
+        for folder in ("licences", "data"):
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=folder,
+                asset_selection=[dg.AssetKey("folder_words")],
+                run_config=SILENT,
+            )
+            words[folder] = result.output_for_node("folder_words").to_pylist()
+    content = (COLLECTION / "licences/Apache 2.0.txt").read_text() + (COLLECTION / "licences/CC0 1.0.txt").read_text()
+    counted = {row["word"]: row["count"] for row in words["licences"]}
+    assert len(counted) == 100
+    assert counted["license"] == len(re.findall(r"\blicense\b", content.lower()))
+    assert words["data"] == []
+
+
+def test_the_checks_pass_and_fail_with_a_reason(listing, tmp_path):
+    def checks(store):
+        with dg.DagsterInstance.ephemeral() as instance:
+            found = refresh(listing.url, store, instance).get_asset_check_evaluations()
+        return {check.check_name: check for check in found}
+
+    found = checks(tmp_path / "store")
+    assert set(found) == {
+        "complete", "no_failures", "verified", "row_count_at_least", "has_titles", "checksum_matches"
+    }  # fmt: skip
+    assert all(check.passed for check in found.values()), found
+    shutil.rmtree(listing.root)
+    (listing.root / "texts").mkdir(parents=True)
+    (listing.root / "texts" / "gone.txt").symlink_to("nowhere")
+    (listing.root / "empty.txt").touch()
+    found = checks(tmp_path / "another")
+    assert "texts/gone.txt" in found["no_failures"].description
+    assert "1 of 1 documents have no title: empty.txt" in found["has_titles"].description
+    assert not any(found[name].passed for name in ("complete", "no_failures", "has_titles"))
+
+
+def test_the_sensor_asks_for_a_run_when_there_is_something_new(listing, tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def tick(cursor):
+            pipeline = definitions(listing.url, tmp_path / "store")
+            context = dg.build_sensor_context(instance, cursor=cursor, definitions=pipeline)
+            data = pipeline.resolve_sensor_def("new_documents").evaluate_tick(context)
+            return [request.run_key for request in data.run_requests], data.cursor
+
+        [first], cursor = tick(None)
+        nothing, cursor = tick(cursor)
+        assert nothing == []
+        (listing.root / "texts" / "a new one.txt").write_text("Brand new")
+        [second], _ = tick(cursor)
+    assert first != second
+
+
+def test_the_schedule_waits_until_it_is_turned_on(listing, tmp_path):
+    schedule = definitions(listing.url, tmp_path / "store").resolve_schedule_def("documents_schedule")
+    assert schedule.cron_schedule == "0 3 * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def test_without_a_listing_the_project_says_what_is_missing():
+    with pytest.raises(dg.DagsterInvariantViolationError, match="set URL to the listing to crawl"):
+        defs()
 
 
 def test_a_second_run_fetches_and_parses_nothing(listing, store_uri):
@@ -206,7 +309,7 @@ def test_an_empty_listing_gives_an_empty_report(nginx_server, tmp_path):
 def test_titles(content, title):
     store = get_store("memory://titles")
     store.put("document", content, serialization_mode="raw")
-    assert read_title(store, "document") == title
+    assert read_title(BlobRef(store, "document")) == title
 
 
 @pytest.mark.parametrize("name", ["manuals/bzip2 + libbzip2.pdf", "manuals/SQLite/index.html", "licences/CC0 1.0.txt"])
@@ -216,8 +319,8 @@ def test_titles_of_gzipped_documents(name, tmp_path):
     store.put("whole", packed, serialization_mode="raw")
     store.put("cut", packed[:30], serialization_mode="raw")
     store.put("plain", (COLLECTION / name).read_bytes(), serialization_mode="raw")
-    assert read_title(store, "whole") == read_title(store, "plain") != ""
-    assert read_title(store, "cut") == ""
+    assert read_title(BlobRef(store, "whole")) == read_title(BlobRef(store, "plain")) != ""
+    assert read_title(BlobRef(store, "cut")) == ""
 
 
 @pytest.mark.parametrize("cut", [1_000, 50_000, 183_000])
@@ -226,8 +329,8 @@ def test_a_damaged_pdf_has_a_title_or_none(cut):
     store = get_store("memory://damaged")
     store.put("cut", content[:cut], serialization_mode="raw")
     store.put("hole", content[:cut] + b"\0" * 500 + content[cut + 500 :], serialization_mode="raw")
-    assert read_title(store, "cut") in {"", "bzip2 and libbzip2, version 1.0.8"}
-    assert read_title(store, "hole") in {"", "bzip2 and libbzip2, version 1.0.8"}
+    assert read_title(BlobRef(store, "cut")) in {"", "bzip2 and libbzip2, version 1.0.8"}
+    assert read_title(BlobRef(store, "hole")) in {"", "bzip2 and libbzip2, version 1.0.8"}
 
 
 def test_a_store_that_fails_is_no_document_without_title(monkeypatch):
@@ -236,7 +339,7 @@ def test_a_store_that_fails_is_no_document_without_title(monkeypatch):
 
     monkeypatch.setattr(Store, "open", broken)
     with pytest.raises(BackendError):
-        read_title(get_store("memory://failing"), "document")
+        read_title(BlobRef(get_store("memory://failing"), "document"))
 
 
 def test_a_report_shows_names_and_titles_as_they_are():
@@ -248,7 +351,7 @@ def test_a_report_shows_names_and_titles_as_they_are():
         "sha256": "0" * 64,
         "title": "<script> *bold* | [link](x)",
     }
-    text = write_report(INDEX_SCHEMA.empty_table().from_pylist([row], schema=INDEX_SCHEMA), source="s")
+    text = write_report(INDEX_SCHEMA.empty_table().from_pylist([row], schema=INDEX_SCHEMA))
     assert "| `a\\|b'c.txt` | 1.5\N{NO-BREAK SPACE}KiB | &lt;script> \\*bold\\* \\| \\[link\\](x) |" in text
 
 
@@ -426,7 +529,9 @@ def test_the_user_interface_shows_the_assets_and_ends_when_it_is_told(listing, t
             lines = (re.search(r"(http://\S+)/assets/report,", line) for line in process.stdout)
             url = next(found[1] for found in lines if found)
             nodes = ask(url, "{assetNodes {assetKey {path}}}")["assetNodes"]
-            assert {node["assetKey"]["path"][-1] for node in nodes} == {"documents", "document_index", "report"}
+            assert {node["assetKey"]["path"][-1] for node in nodes} == {
+                "documents", "document_index", "folder_words", "report"
+            }  # fmt: skip
             told = time.monotonic()
         finally:
             process.terminate()

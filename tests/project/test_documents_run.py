@@ -1,7 +1,7 @@
 """Every Python block of the documentation runs, page by page.
 
 What cannot run says so in its fence: ``python no-run`` in the README, ``{.python .no-run}`` below ``docs``,
-where the other spelling would break the page.
+where the other spelling would break the page. A block with a title is a file, and ``test_tutorial.py`` writes it.
 """
 
 import re
@@ -23,7 +23,7 @@ def runnable(text):
     for block in FENCE.finditer(text):
         language, *options = [word.lstrip(".") for word in block["info"].strip("{}").split()] or [""]
         assert language not in {"py", "python3", "pycon", "py3"}, f"write ```python, not ```{language}"
-        if language != "python" or "no-run" in options:
+        if language != "python" or "no-run" in options or any(word.startswith("title=") for word in options):
             continue
         first = text[: block.start("code")].count("\n")
         code = textwrap.dedent(block["code"]).splitlines()
@@ -52,3 +52,10 @@ def test_blocks_keep_their_lines():
     page += "```python no-run\nc\n```\n\n```{.python .no-run}\nd\n```\n"
     lines = runnable(page).splitlines()
     assert {number: line for number, line in enumerate(lines) if line} == {3: "a = 1", 9: "b = 2"}
+
+
+def test_pictures_are_shown_and_small():
+    text = "".join(page.read_text() for page in PAGES)
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    assert [picture.name for picture in pictures if f"images/{picture.name})" not in text] == []
+    assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []

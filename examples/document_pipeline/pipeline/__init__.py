@@ -1,1 +1,1 @@
-"""The demo's Dagster code location: documents, an index of them, a report."""
+"""The demo's Dagster project: documents, an index of them, the words of each folder, and a report."""

@@ -1,20 +1,23 @@
-"""What `dagster dev` loads: the pipeline, with the listing and the store that the environment names."""
+"""What `dagster dev` and `dg` load: what is in the folder `defs`, for the listing and the store of the environment."""
 
 import logging
 import os
+from pathlib import Path
 
-from dagster import DagsterInvariantViolationError, EnvVar
-
-from .assets import build_definitions
+import dagster as dg
 
 # A word about every slightly broken PDF helps nobody: its title stays empty.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
-if not os.environ.get("URL") or not os.environ.get("STORE"):
-    raise DagsterInvariantViolationError(
-        "set URL to the listing to crawl, such as https://host/files/, and STORE to the store that takes it, "
-        "such as ./documents; `make ui` does both"
-    )
 
-# Names, not values: Dagster shows its resources to whoever opens its interface.
-defs = build_definitions(EnvVar("URL"), EnvVar("STORE"))
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Collect the definitions."""
+    if not os.environ.get("URL") or not os.environ.get("STORE"):
+        raise dg.DagsterInvariantViolationError(
+            "set URL to the listing to crawl, such as https://host/files/, and STORE to the store that takes it, "
+            "such as ./documents; `make ui` does both"
+        )
+    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    # Each step is shorter than the start of a process of its own would be.
+    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))

@@ -16,19 +16,18 @@ _ROWS = 8
 _KIB = 1024
 
 
-def write_report(index: pa.Table, *, source: str) -> str:
+def write_report(index: pa.Table) -> str:
     """Describe the documents of an index.
 
     Args:
         index: The table that the asset ``document_index`` makes.
-        source: Where the documents come from.
 
     Returns:
         Markdown; its picture is a data URI, so that it is one self-contained text.
     """
     rows: list[dict[str, Any]] = index.to_pylist()
     if not rows:
-        return f"# Documents\n\n{_code(source)} has no documents.\n"
+        return "# Documents\n\nThere are no documents.\n"
     sizes = Counter[str]()
     for row in rows:
         sizes[row["type"]] += row["size"]
@@ -38,8 +37,7 @@ def write_report(index: pa.Table, *, source: str) -> str:
     newest = sorted(dated, key=lambda row: (row["modified"], row["key"]), reverse=True)[:_ROWS]
     titled = sum(1 for row in rows if row["title"])
     summary = (
-        f"**{len(rows):,} documents**, {format_size(sum(sizes.values()))}, from {_code(source)}. "
-        f"{titled:,} have a title or a first line."
+        f"**{len(rows):,} documents**, {format_size(sum(sizes.values()))}. {titled:,} have a title or a first line."
     )
     parts = [
         "# Documents",
@@ -62,15 +60,6 @@ def write_report(index: pa.Table, *, source: str) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def preview(index: pa.Table) -> str:
-    """Show the first rows of an index as Markdown."""
-    rows = index.slice(0, _ROWS).to_pylist()
-    return table(
-        ("key", "size", "type", "title"),
-        [(_code(row["key"]), _size(row["size"]), row["type"], _text(row["title"])) for row in rows],
-    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

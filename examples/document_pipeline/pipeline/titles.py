@@ -5,13 +5,13 @@ import gzip
 import io
 import re
 import zlib
-from typing import IO
+from typing import IO, Protocol
 
 from pypdf import PdfReader
 from pypdf.errors import DependencyError, PyPdfError
 from selectolax.lexbor import LexborHTMLParser
 
-from anystore import AnystoreError, Store
+from anystore import AnystoreError
 
 HEAD_BYTES = 64 * 1024
 LONGEST_TITLE = 160
@@ -39,12 +39,18 @@ _BROKEN = (
 )
 
 
-def read_title(store: Store, key: str) -> str:
+class Opens(Protocol):
+    """A document, or whatever else can be opened."""
+
+    def open(self) -> IO[bytes]:
+        """Open it for reading."""
+
+
+def read_title(document: Opens) -> str:
     """Read the title of an HTML page or a PDF, or the first line of a text; of gzipped ones, too.
 
     Args:
-        store: Where the document is.
-        key: Its key.
+        document: The document.
 
     Returns:
         The title on one line; ``""`` for a document that has none or cannot be parsed.
@@ -52,7 +58,7 @@ def read_title(store: Store, key: str) -> str:
     Raises:
         AnystoreError: If the store cannot be read.
     """
-    with store.open(key, "rb") as file:
+    with document.open() as file:
         try:
             title = _title_of_gzip(file) if file.read(2) == _GZIP else _title_of(file)
         except AnystoreError:

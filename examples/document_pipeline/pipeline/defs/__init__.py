@@ -1,0 +1,1 @@
+"""The definitions, one subject in each file or folder."""
