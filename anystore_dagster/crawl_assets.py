@@ -20,7 +20,7 @@ from dagster import (
 )
 
 from anystore import CrawlReport, Store, crawl
-from anystore.crawling import Verify
+from anystore.crawling import Verify, check_options
 from anystore.keys import match_glob, private_key
 from anystore_dagster.crawl_reports import (
     COMPLETE,
@@ -125,7 +125,7 @@ def crawl_asset(
         The asset.
 
     Raises:
-        InvalidOption: If ``source``, ``target`` or ``journal`` is no store.
+        InvalidOption: If ``source``, ``target`` or ``journal`` is no store, or another argument is not what it can be.
         InvalidUri: If one of them is a text that is no URI.
         InvalidKey: If a pattern is none.
 
@@ -138,8 +138,17 @@ def crawl_asset(
     check_store("target of a crawl", target)
     if journal is not None:
         check_store("journal of a crawl", journal)
+    check_options(
+        follow=follow,
+        verify=verify,
+        allow_hosts=allow_hosts,
+        max_depth=max_depth,
+        max_entries=max_entries,
+        max_bytes=max_bytes,
+        concurrency=concurrency,
+    )
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    for pattern in filter(None, [glob, *excluded]):
+    for pattern in excluded if glob is None else [glob, *excluded]:
         match_glob(pattern)
     key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
 

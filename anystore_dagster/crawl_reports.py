@@ -102,12 +102,13 @@ def doubtful_check(name: str, reason: str, **metadata: Any) -> AssetCheckResult:
 
 def check_failures(report: SomeReport) -> AssetCheckResult:
     """Tell whether anything has failed."""
-    if not report.failed:
+    failed = max(report.failed, len(report.failures))  # a listing that broke off is a failure, and no value
+    if not failed:
         return passed_check(NO_FAILURES, "nothing has failed", failed=0)
     return failed_check(
         NO_FAILURES,
-        f"{report.failed:,} failed; the first: {first_failure(report)}",
-        failed=report.failed,
+        f"{failed:,} failed; the first: {first_failure(report)}",
+        failed=failed,
         failures=failures_table(report),
     )
 
@@ -127,6 +128,13 @@ def check_crawl(report: CrawlReport, verify: Verify) -> list[AssetCheckResult]:
 
 def _check_complete(report: CrawlReport) -> AssetCheckResult:
     counts = {"listed": report.listed, "documents": documents_of(report)}
+    if report.complete and report.gone and not report.listed:
+        return failed_check(
+            COMPLETE,
+            f"nothing is listed any more, and the {report.gone:,} documents that were there count as gone: check that "
+            "the source is whole, since a folder that is not mounted looks like that",
+            **counts,
+        )
     if report.complete:
         text = f"all {documents_of(report):,} documents of the listing that were wanted are stored"
         skipped = f"; {report.skipped:,} were passed over, by robots.txt or for their names" if report.skipped else ""
@@ -143,15 +151,17 @@ def _check_verified(report: CrawlReport, verify: Verify) -> AssetCheckResult:
     count = f"{documents_of(report):,} documents"
     if report.complete and not report.unchanged:
         return passed_check(VERIFIED, f"all {count} were fetched by this crawl, and hashed on the way")
-    if verify == "fast":
+    if verify == "fast" and report.unchanged:
         return doubtful_check(
             VERIFIED,
             f"the {report.unchanged:,} documents that were there already were not read again: verify='fast' trusts the "
             "listing and the sizes; use verify='full' now and then",
         )
     if not report.complete:
-        return doubtful_check(VERIFIED, f"{count} were verified, and others were not reached: see the check 'complete'")
+        return doubtful_check(VERIFIED, f"{count} were verified, and others are not stored: see the check 'complete'")
     what = "fetched again" if verify == "audit" else "read again, and are as they were stored"
+    if verify == "full" and report.fetched:
+        count, what = f"{report.unchanged:,} documents", f"{what}; {report.fetched:,} were fetched by this crawl"
     healed = f"; {report.healed:,} had rotted, and were fetched again" if report.healed else ""
     return passed_check(VERIFIED, f"{count} were {what}{healed}", healed=report.healed)
 

@@ -12,6 +12,7 @@ from dagster import (
     DefaultSensorStatus,
     GraphDefinition,
     JobDefinition,
+    PartitionsDefinition,
     RunRequest,
     SensorDefinition,
     SensorEvaluationContext,
@@ -126,11 +127,16 @@ def listing_sensor(
     )
     is_job = isinstance(target, JobDefinition | GraphDefinition | UnresolvedAssetJobDefinition)
     assets = [target] if isinstance(target, AssetsDefinition) else target
-    if request_for is None and not is_job:  # a job is a tuple, too
-        _check_partitions(assets, partitions)
+    is_list = isinstance(assets, Sequence) and not isinstance(assets, AssetSelection)  # which is a tuple, as a job is
+    if request_for is None and is_list and not is_job:
+        made = [one for one in assets if isinstance(one, AssetsDefinition)]
+        _check_partitions({key: one.partitions_def for one in made for key in one.keys}, partitions)
     selection = None if is_job else AssetSelection.from_coercible(assets)
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
+        materialized = _materialized(context, selection)
+        if request_for is None:  # before anything is taken for seen
+            _check_partitions(materialized, partitions)
         listing = open_store(source)
         memory = ListingMemory(open_store(state).backend, sensor=name, scope=_scope(context))
         remembered = memory.open(context.cursor)
@@ -144,7 +150,7 @@ def listing_sensor(
         tick.ask_for_waiting()
         is_new = tick.head != remembered.head
         cursor = step.save(tick.head) if is_new else remembered.name
-        return tick.result(context, text, cursor=cursor, assets=_asset_keys(context, selection))
+        return tick.result(context, text, cursor=cursor, assets=materialized)
 
     return SensorDefinition(
         name=name,
@@ -156,10 +162,15 @@ def listing_sensor(
     )
 
 
-def _asset_keys(context: SensorEvaluationContext, selection: AssetSelection | None) -> Collection[AssetKey]:
+def _materialized(
+    context: SensorEvaluationContext, selection: AssetSelection | None
+) -> dict[AssetKey, PartitionsDefinition[Any] | None]:
+    """Give the assets that run, and their partitions."""
     if selection is None or context.repository_def is None:
-        return ()
-    return selection.resolve(context.repository_def.asset_graph)
+        return {}
+    graph = context.repository_def.asset_graph
+    nodes = [graph.get(key) for key in selection.resolve(graph)]
+    return {node.key: node.partitions_def for node in nodes if node.is_materializable}
 
 
 def _scope(context: SensorEvaluationContext) -> str:
@@ -173,17 +184,17 @@ def _scope(context: SensorEvaluationContext) -> str:
     return digest_of(instance, location, context.repository_name or "")
 
 
-def _check_partitions(target: Any, partitions: CrawlPartitions | None) -> None:
-    """Refuse assets that have other partitions, as far as the target tells which assets there are."""
+def _check_partitions(
+    assets: Mapping[AssetKey, PartitionsDefinition[Any] | None], partitions: CrawlPartitions | None
+) -> None:
+    """Refuse assets that have other partitions, as far as it is known which assets there are."""
     wanted = None if partitions is None else partitions.definition
-    assets = [one for one in target if isinstance(one, AssetsDefinition)] if isinstance(target, Sequence) else []
-    others = [one for one in assets if one.partitions_def not in (None, wanted)]
-    if not others and wanted is not None and all(one.partitions_def is None for one in assets):
-        others = assets
+    others = [key for key, found in assets.items() if found not in (None, wanted)]
+    if not others and wanted is not None and not any(assets.values()):
+        others = list(assets)
     if others:
-        name = next(iter(others[0].keys)).to_user_string()
         raise InvalidOption(
-            f"the asset {name!r} has other partitions than the sensor that is to run it; make "
+            f"the asset {others[0].to_user_string()!r} has other partitions than the sensor that is to run it; make "
             "partitions = CrawlPartitions.folders(…), and give partitions.definition to the asset as "
             "partitions_def=, and partitions to the sensor as partitions="
         )

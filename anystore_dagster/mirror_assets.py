@@ -24,7 +24,7 @@ from dagster import (
 from anystore import MirrorReport, Store, mirror
 from anystore.keys import Selection
 from anystore.legible import readable_size
-from anystore.mirroring import Compare, Verify
+from anystore.mirroring import Compare, Verify, check_options
 from anystore_dagster.crawl_reports import (
     COMPLETE,
     FILES,
@@ -51,7 +51,7 @@ _CONTENT = "anystore/content"
 _MOST_DELETE = 1000
 _CHECKS = {
     COMPLETE: "Both stores were listed to the end, and everything was done that was to be done.",
-    NO_FAILURES: "No value has failed.",
+    NO_FAILURES: "No value and no listing has failed.",
     VERIFIED: "Every value was compared with its source by its bytes, as compare='checksum' does.",
 }
 
@@ -134,7 +134,7 @@ def mirror_asset(
         The asset.
 
     Raises:
-        InvalidOption: If ``source`` or ``target`` is no store.
+        InvalidOption: If ``source`` or ``target`` is no store, or another argument is not what it can be.
         InvalidUri: If one of them is a text that is no URI.
         InvalidKey: If a prefix or the pattern is none.
 
@@ -146,6 +146,15 @@ def mirror_asset(
     check_store("source of a mirror", source)
     check_store("target of a mirror", target)
     Selection(prefix, exclude_prefix, glob)  # refuses now what the mirror would refuse
+    check_options(
+        compare=compare,
+        verify=verify,
+        workers=workers,
+        retries=retries,
+        max_delete=max_delete,
+        max_requests_per_second=max_requests_per_second,
+        max_bytes_per_second=max_bytes_per_second,
+    )
     key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
     remember_stores(key.to_user_string(), lambda: (open_store(target), None))
 

@@ -4,6 +4,7 @@ No value goes from step to step: what they have to tell each other is in the tar
 all of them see.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
@@ -13,7 +14,10 @@ from typing import Any
 
 from dagster import (
     AssetCheckSpec,
+    AssetDep,
+    AssetIn,
     AssetKey,
+    AssetsDefinition,
     DynamicOut,
     DynamicOutput,
     In,
@@ -29,6 +33,9 @@ from anystore_dagster.crawl_reports import FILES
 
 ExecutorFactory = Callable[[], AbstractContextManager[Executor]]
 """Gives an executor for the time of a ``with`` block; an executor is such a block itself."""
+
+SomeDeps = Sequence[AssetKey | AssetsDefinition | AssetDep | str]
+"""Assets that have to be there before."""
 
 _SHARD = re.compile(r"(\d+)_of_(\d+)_in_(\w+)")
 _REFUSED = "dask"
@@ -50,6 +57,7 @@ class ShardSteps:
         retry_policy: How often a failed step is tried again.
         pool: The pool of the steps of shards.
         op_tags: Their tags.
+        deps: Assets that have to be there before the first step.
     """
 
     key: AssetKey
@@ -63,22 +71,44 @@ class ShardSteps:
     retry_policy: RetryPolicy | None
     pool: str | None
     op_tags: Mapping[str, Any] | None
+    deps: SomeDeps = ()
 
     def compose(self, executor: ExecutorFactory | None) -> Callable[[], Any]:
         """Make the function that puts the graph together."""
         if executor is None:
             begin_op, shard_op, end_op = self._begin_op(), self._shard_op(), self._end_op()
 
-            def in_steps() -> Any:
-                return self._outputs(end_op(begin_op().map(shard_op).collect()))
+            def in_steps(**ready: Any) -> Any:
+                return self._outputs(end_op(begin_op(**ready).map(shard_op).collect()))
 
-            return in_steps
+            return self._with_inputs(in_steps)
         one_op = self._one_op(executor)
-        return lambda: self._outputs(one_op())
+        return self._with_inputs(lambda **ready: self._outputs(one_op(**ready)))
+
+    @property
+    def inputs(self) -> dict[str, AssetIn]:
+        """What ``@graph_asset(ins=…)`` takes; nothing is loaded."""
+        found = [AssetDep.from_coercible(dep) for dep in self.deps]
+        return {
+            f"after_{dep.asset_key.to_python_identifier()}": AssetIn(
+                dep.asset_key, partition_mapping=dep.partition_mapping, dagster_type=Nothing
+            )
+            for dep in found
+        }
+
+    def _with_inputs(self, compose: Callable[..., Any]) -> Callable[..., Any]:
+        """Name the inputs of a graph where Dagster looks for them: as arguments of what puts it together."""
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in self.inputs]
+        compose.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return compose
+
+    @property
+    def _ready(self) -> dict[str, In]:
+        return {name: In(Nothing) for name in self.inputs}
 
     @property
     def _name(self) -> str:
-        return self.key.path[-1] if self.key.path[-1].isidentifier() else self.key.to_python_identifier()
+        return self.key.to_python_identifier()  # of all of it: a job has each name once
 
     def _outs(self) -> dict[str, Out]:
         value = Out(FILES, io_manager_key=self.io_manager_key) if self.io_manager_key else Out(FILES)
@@ -90,6 +120,7 @@ class ShardSteps:
     def _begin_op(self) -> Any:
         @op(
             name=f"{self._name}_shards",
+            ins=self._ready,
             out=DynamicOut(Nothing),
             retry_policy=self.retry_policy,
             description="Cuts the work into shards.",
@@ -136,6 +167,7 @@ class ShardSteps:
     def _one_op(self, executor: ExecutorFactory) -> Any:
         @op(
             name=f"{self._name}_all",
+            ins=self._ready,
             out=self._outs(),
             retry_policy=self.retry_policy,
             pool=self.pool,

@@ -20,13 +20,13 @@ from dagster import (
 )
 
 from anystore import BackendError, CrawlReport, Store, crawl
-from anystore.crawling import ShardOfCrawl, Verify, begin_shards, end_shards
+from anystore.crawling import ShardOfCrawl, Verify, begin_shards, check_options, end_shards
 from anystore.crawling.sharding import begun_run
 from anystore.keys import match_glob
 from anystore.shards import check_cut
 from anystore_dagster.crawl_assets import crawl_check_specs, crawl_result
 from anystore_dagster.crawl_reports import crawl_counts, log_progress
-from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, ancestors, wait_for_all
+from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, SomeDeps, ancestors, wait_for_all
 from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
 from anystore_dagster.values.known_stores import Places, remember_stores
 
@@ -113,6 +113,7 @@ def sharded_crawl_asset(
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
     description: str | None = None,
+    deps: SomeDeps | None = None,
     io_manager_key: str | None = None,
     tags: Mapping[str, str] | None = None,
     owners: Sequence[str] | None = None,
@@ -159,6 +160,7 @@ def sharded_crawl_asset(
         key_prefix: Folders of the asset's key.
         group_name: The group it is shown in.
         description: What the documents are.
+        deps: Assets that have to be there before.
         io_manager_key: The IO manager that keeps the manifest.
         tags: Tags of the asset.
         owners: Its owners.
@@ -171,7 +173,8 @@ def sharded_crawl_asset(
         The asset.
 
     Raises:
-        InvalidOption: If ``source``, ``target`` or ``journal`` is no store, or there can be no such shards.
+        InvalidOption: If ``source``, ``target`` or ``journal`` is no store, there can be no such shards, or another
+            argument is not what it can be.
         InvalidUri: If one of them is a text that is no URI.
         InvalidKey: If a pattern is none.
 
@@ -188,8 +191,16 @@ def sharded_crawl_asset(
     check_store("target of a crawl", target)
     if journal is not None:
         check_store("journal of a crawl", journal)
+    check_options(
+        verify=verify,
+        allow_hosts=allow_hosts,
+        max_depth=max_depth,
+        max_entries=max_entries,
+        max_bytes=max_bytes,
+        concurrency=concurrency,
+    )
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    for pattern in filter(None, [glob, *excluded]):
+    for pattern in excluded if glob is None else [glob, *excluded]:
         match_glob(pattern)
     key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
 
@@ -257,6 +268,7 @@ def sharded_crawl_asset(
         retry_policy=retry_policy,
         pool=pool,
         op_tags=op_tags,
+        deps=deps or (),
     )
     return graph_asset(
         key=key,
@@ -266,5 +278,6 @@ def sharded_crawl_asset(
         owners=owners,
         automation_condition=automation_condition,
         check_specs=steps.checks,
+        ins=steps.inputs,
         kinds={"anystore"},
     )(steps.compose(executor))

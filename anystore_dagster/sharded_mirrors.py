@@ -17,12 +17,12 @@ from dagster import (
 
 from anystore import DoesNotExist, MirrorReport, Store, mirror
 from anystore.keys import Key, Selection, parse_prefix, private_key
-from anystore.mirroring import Compare, MirrorFailure, Verify
+from anystore.mirroring import Compare, MirrorFailure, Verify, check_options
 from anystore.mirroring.report import MOST_FAILURES
 from anystore.shards import Shard, check_cut
 from anystore_dagster.crawl_reports import log_progress
 from anystore_dagster.mirror_assets import Content, mirror_check_specs, mirror_counts, mirror_result, read_content
-from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, ancestors
+from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, SomeDeps, ancestors
 from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
 from anystore_dagster.values.known_stores import remember_stores
 
@@ -172,6 +172,7 @@ def sharded_mirror_asset(
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
     description: str | None = None,
+    deps: SomeDeps | None = None,
     io_manager_key: str | None = None,
     tags: Mapping[str, str] | None = None,
     owners: Sequence[str] | None = None,
@@ -212,6 +213,7 @@ def sharded_mirror_asset(
         key_prefix: Folders of the asset's key.
         group_name: The group it is shown in.
         description: What the values are.
+        deps: Assets that have to be there before.
         io_manager_key: The IO manager that keeps the manifest.
         tags: Tags of the asset.
         owners: Its owners.
@@ -224,7 +226,8 @@ def sharded_mirror_asset(
         The asset.
 
     Raises:
-        InvalidOption: If ``source`` or ``target`` is no store, or there can be no such shards.
+        InvalidOption: If ``source`` or ``target`` is no store, there can be no such shards, or another argument is not
+            what it can be.
         InvalidUri: If one of them is a text that is no URI.
         InvalidKey: If a prefix or the pattern is none.
 
@@ -238,6 +241,15 @@ def sharded_mirror_asset(
     check_store("target of a mirror", target)
     selection = (prefix, exclude_prefix, glob)
     Selection(*selection)  # refuses now what the mirror would refuse
+    check_options(
+        compare=compare,
+        verify=verify,
+        workers=workers,
+        retries=retries,
+        max_delete=max_delete,
+        max_requests_per_second=max_requests_per_second,
+        max_bytes_per_second=max_bytes_per_second,
+    )
     key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
     remember_stores(key.to_user_string(), lambda: (open_store(target), None))
     sharers = shards if executor is None else 1
@@ -314,6 +326,7 @@ def sharded_mirror_asset(
         retry_policy=retry_policy,
         pool=pool,
         op_tags=op_tags,
+        deps=deps or (),
     )
     return graph_asset(
         key=key,
@@ -323,6 +336,7 @@ def sharded_mirror_asset(
         owners=owners,
         automation_condition=automation_condition,
         check_specs=steps.checks,
+        ins=steps.inputs,
         kinds={"anystore"},
     )(steps.compose(executor))
 

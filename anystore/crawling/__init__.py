@@ -93,7 +93,7 @@ def crawl(
 
     Raises:
         Unsupported: If the source cannot list, or the target cannot write.
-        InvalidOption: If an argument is not what it can be.
+        InvalidOption: If an argument is not what it can be, or the target lies in the source.
         BackendError: If the target or its journal fails, or another crawl is writing it. What the source does wrong is
             in the report, and a warning in the log.
 
@@ -103,12 +103,19 @@ def crawl(
         >>> crawl(source, target).fetched, crawl(source, target).fetched
         (1, 0)
     """
-    if follow not in ("listings", "links"):
-        raise InvalidOption(f"follow={follow!r} is unknown; use 'listings' or 'links'")
+    check_options(
+        follow=follow,
+        verify=verify,
+        allow_hosts=allow_hosts,
+        max_depth=max_depth,
+        max_entries=max_entries,
+        max_bytes=max_bytes,
+        concurrency=concurrency,
+    )
     if shard is not None and follow == "links":
         raise InvalidOption("follow='links' cannot be done in shards, since a page may link into any of them")
-    _check(verify, max_depth=max_depth, max_entries=max_entries, max_bytes=max_bytes, concurrency=concurrency)
     listing, store = _open(source), _open(target)
+    _check_apart(listing, store, [exclude] if isinstance(exclude, str) else exclude)
     memory = store if journal is None else _open(journal)
     for written in (store, memory):
         written.backend.require_write(private_key("crawl"))
@@ -254,9 +261,57 @@ def _covers(glob: str | None, exclude: Collection[str]) -> Callable[[str], bool]
     return lambda key: selection.covers(key) and not any(one(key) for one in excluded)
 
 
-def _check(verify: str, **counts: int | None) -> None:
+def check_options(
+    *,
+    verify: str,
+    allow_hosts: object,
+    max_depth: int,
+    max_entries: int | None,
+    max_bytes: int | None,
+    concurrency: int | None,
+    follow: str = "listings",
+) -> None:
+    """Refuse what :func:`crawl` would refuse, before there is anything to crawl.
+
+    Args:
+        verify: How far to trust what is there.
+        allow_hosts: Hosts to which redirects may lead.
+        max_depth: How many folders deep to go.
+        max_entries: The most documents to look at.
+        max_bytes: About how many bytes to fetch.
+        concurrency: The most requests at a time.
+        follow: What is taken for a listing.
+
+    Raises:
+        InvalidOption: If one of them is not what it can be.
+    """
+    if follow not in ("listings", "links"):
+        raise InvalidOption(f"follow={follow!r} is unknown; use 'listings' or 'links'")
     if verify not in get_args(Verify):
         raise InvalidOption(f"verify={verify!r} is unknown; use 'fast', 'full' or 'audit'")
+    if isinstance(allow_hosts, str):  # whose letters would be taken for hosts
+        raise InvalidOption(f"allow_hosts={allow_hosts!r}: it is a list of hosts; write [{allow_hosts!r}]")
+    counts = {
+        "max_depth": max_depth,
+        "max_entries": max_entries,
+        "max_bytes": max_bytes,
+        "concurrency": concurrency,
+    }
     for name, count in counts.items():
-        if count is not None and (type(count) is not int or count < 1):
+        if (count is not None or name == "max_depth") and (type(count) is not int or count < 1):
             raise InvalidOption(f"{name}={count!r}: it is a whole number of at least 1")
+
+
+def _check_apart(source: Store, target: Store, exclude: Collection[str]) -> None:
+    """Refuse to fill what is being listed, which would list and fetch its own documents again with each crawl."""
+    (medium, listed), (other, filled) = source.backend.extent(), target.backend.extent()
+    if medium != other or not filled.startswith(listed):
+        return
+    inner = filled[len(listed) :]
+    if not inner:
+        raise InvalidOption(f"{source.uri} and {target.uri} are the same store; there is nothing to fetch")
+    if not any(match_glob(pattern)(f"{inner}any/key") for pattern in exclude):
+        raise InvalidOption(
+            f"{target.uri} lies in {source.uri}: what is fetched would be listed and fetched again; choose a folder "
+            f"beside it, or leave it out by exclude={inner + '**'!r}"
+        )

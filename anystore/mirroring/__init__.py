@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from anystore.errors import InvalidOption
 from anystore.keys import Key, Selection
 from anystore.mirroring.apart import check_apart
-from anystore.mirroring.comparing import Compare, Comparison
+from anystore.mirroring.comparing import Compare, Comparison, check_mode
 from anystore.mirroring.copying import Job, Verify
 from anystore.mirroring.limits import Limits, check_limit
 from anystore.mirroring.report import MirrorFailure, MirrorInterrupted, MirrorReport
@@ -95,14 +95,15 @@ def mirror(
         >>> mirror(source, target).skipped
         2
     """
-    _check_number("workers", workers, 1)
-    _check_number("retries", retries, 0)
-    if max_delete is not None:
-        _check_number("max_delete", max_delete, 0)
-    check_limit("max_requests_per_second", max_requests_per_second)
-    check_limit("max_bytes_per_second", max_bytes_per_second)
-    if verify not in ("fast", "full"):
-        raise InvalidOption(f"verify={verify!r} is unknown; use 'fast' or 'full'")
+    check_options(
+        compare=compare,
+        verify=verify,
+        workers=workers,
+        retries=retries,
+        max_delete=max_delete,
+        max_requests_per_second=max_requests_per_second,
+        max_bytes_per_second=max_bytes_per_second,
+    )
     ours, theirs = _open(source).backend, _open(target).backend
     selection = Selection(prefix, exclude_prefix, glob)
     check_apart(ours, theirs, selection, exclude_prefix)
@@ -125,6 +126,41 @@ def mirror(
         except KeyboardInterrupt:
             raise MirrorInterrupted(run.report()) from None
     return run.report()
+
+
+def check_options(
+    *,
+    compare: Compare,
+    verify: str,
+    workers: int,
+    retries: int,
+    max_delete: int | None,
+    max_requests_per_second: float | None,
+    max_bytes_per_second: float | None,
+) -> None:
+    """Refuse what :func:`mirror` would refuse, before there is anything to mirror.
+
+    Args:
+        compare: What makes a value of both sides another one.
+        verify: Whether copies are read back.
+        workers: How many parts of the work are done at the same time.
+        retries: How often what can pass is tried again.
+        max_delete: How many values may be deleted.
+        max_requests_per_second: How many values may be asked for in a second.
+        max_bytes_per_second: How many bytes may be read in a second.
+
+    Raises:
+        InvalidOption: If one of them is not what it can be.
+    """
+    check_mode(compare)
+    _check_number("workers", workers, 1)
+    _check_number("retries", retries, 0)
+    if max_delete is not None:
+        _check_number("max_delete", max_delete, 0)
+    check_limit("max_requests_per_second", max_requests_per_second)
+    check_limit("max_bytes_per_second", max_bytes_per_second)
+    if verify not in ("fast", "full"):
+        raise InvalidOption(f"verify={verify!r} is unknown; use 'fast' or 'full'")
 
 
 def _open(store: Store | str | os.PathLike[str]) -> Store:

@@ -26,6 +26,17 @@ class Verdict(Enum):
     """The entries do not tell: the contents have to be looked at."""
 
 
+def check_mode(compare: str) -> None:
+    """Refuse a mode that there is not.
+
+    Raises:
+        InvalidOption: If it is none.
+    """
+    if compare not in get_args(Compare):
+        choices = ", ".join(map(repr, get_args(Compare)))
+        raise InvalidOption(f"compare={compare!r} is unknown; use one of {choices}")
+
+
 class Comparison:
     """How two stores are compared.
 
@@ -39,9 +50,7 @@ class Comparison:
     """
 
     def __init__(self, compare: Compare, source: Backend, target: Backend) -> None:
-        if compare not in get_args(Compare):
-            choices = ", ".join(map(repr, get_args(Compare)))
-            raise InvalidOption(f"compare={compare!r} is unknown; use one of {choices}")
+        check_mode(compare)
         # a version is a token of one kind of service: equal ones of the same kind mean the same content
         self._kin = type(unwrap(source)[0]) is type(unwrap(target)[0])
         if compare == "version" and not self._kin:

@@ -18,6 +18,7 @@ from anystore_dagster.values.file_collections import FileCollection, SeenRun, wr
 from anystore_dagster.values.known_stores import Places, find_stores, not_opened
 
 _KIND = "anystore.crawl"
+_IN_MEMORY = "; memory:// is seen only in the process that wrote it, and steps may run in others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +192,13 @@ class CrawledFiles(FileCollection):
                 places = self._stores()
                 snapshot = self._read(places)
                 if not _knows(snapshot, self.run):
+                    where = (places.journal or places.store).uri
+                    advice = _IN_MEMORY if where.startswith("memory://") else ""
                     raise CodecError(
-                        f"the journal in {(places.journal or places.store).uri} does not know the crawl that "
+                        f"the journal in {where} does not know the crawl that "
                         f"{self.manifest.asset!r} speaks of, run {self.manifest.run}: it is another journal, or a new "
                         "one; materialize that asset again, or open the right store, and pass it on as files.at(store)"
+                        f"{advice}"
                     )
                 self._snapshot = snapshot
             return self._snapshot

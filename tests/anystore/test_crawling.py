@@ -173,13 +173,36 @@ def test_a_broken_journal_is_named(source, target):
 
 
 def test_what_cannot_work_is_refused_at_once(source, target, tmp_path):
-    for wrong in ({"concurrency": 0}, {"verify": "slow"}, {"max_bytes": -1}, {"max_depth": 1.5}, {"progress": 3}):
+    for wrong in (
+        {"concurrency": 0},
+        {"verify": "slow"},
+        {"max_bytes": -1},
+        {"max_depth": 1.5},
+        {"progress": 3},
+        {"allow_hosts": "host"},
+    ):
         with pytest.raises(InvalidOption):
             crawl(source, target, **wrong)
     with pytest.raises(InvalidOption):
         documents(target, status="fine")
     with pytest.raises((ReadOnlyError, Unsupported)):
         crawl(source, get_store(tmp_path, readonly=True))
+
+
+def test_what_is_filled_is_not_what_is_listed(tmp_path):
+    source = get_store(tmp_path / "source")
+    source.put("a.txt", "text")
+    with pytest.raises(InvalidOption, match="same store"):
+        crawl(source, tmp_path.joinpath("source").as_uri())
+    inner = get_store(tmp_path / "source/in/copies")
+    for exclude in ((), "in/*", ["*.pdf", "other/**"]):
+        with pytest.raises(InvalidOption, match=r"exclude='in/copies/\*\*'"):
+            crawl(source, inner, exclude=exclude)
+    for _ in range(2):
+        assert crawl(source, inner, exclude="in/**").listed == 1
+    assert list(inner.iterate_keys()) == ["a.txt"]
+    beside = get_store(tmp_path / "source-copies")
+    assert crawl(source, beside, exclude="in/**").listed == 1
 
 
 def test_a_killed_crawl_goes_on_where_it_was(tmp_path):

@@ -173,11 +173,11 @@ def test_two_documents_with_one_key_are_told_while_the_first_is_on_its_way(serve
     for number, name in (1, "d/"), (2, "d/index.html"):
         server.answers[f"/{number}.xml"] = xml(f"<urlset><url><loc>{server.url}{name}</loc></url></urlset>")
         server.answers[f"/{name}"] = slowly(name.encode())
-    for fetched in 1, 0:
+    for _ in range(2):
         report = crawl(source(server, "map.xml"), target)
         assert (report.listed, report.failed, report.complete) == (1, 1, False)
         assert "same key" in report.failures[0].reason
-        assert report.fetched in (0, fetched)
+        assert report.fetched in (0, 1)  # which of the two maps is read first, the server decides
 
 
 def test_a_tree_that_grows_without_end_is_given_up(server, target, monkeypatch):

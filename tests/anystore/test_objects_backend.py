@@ -487,7 +487,7 @@ def test_open_objects_do_not_keep_python_from_ending(moto_server, backend, clien
         writer.write(b"x" * (20 << 20))
     """)
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=40)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(backend.keys()) == ["big"]
     assert uploads(client, backend) == []

@@ -23,9 +23,10 @@ def everything(source, target, values, executor):
     )
 
 
-def mirror(source, target, values):
-    """Make a mirror in three shards, on the multiprocess executor."""
+def mirror(source, target, values, executor):
+    """Make a mirror in three shards."""
+    module, _, name = executor.partition(":")
     files = sharded_mirror_asset("files", source, target, shards=3, delete=True)
-    job = dg.define_asset_job("mirror", "*", executor_def=dg.multiprocess_executor)
+    job = dg.define_asset_job("mirror", "*", executor_def=getattr(importlib.import_module(module), name))
     io_manager = AnystoreIOManager(uri=values)
     return dg.Definitions([files], resources={"io_manager": io_manager}, jobs=[job]).resolve_job_def("mirror")

@@ -204,6 +204,11 @@ def test_a_crawl_that_reads_everything_is_verified(verify, tmp_path, source, run
     assert found["verified"].passed
     if verify == "full":
         assert "1 had rotted" in found["verified"].description
+    source.put("another.txt", "text")
+    found = checks_of(run(files))
+    assert found["verified"].passed
+    if verify == "full":
+        assert "read again, and are as they were stored; 1 were fetched" in found["verified"].description
     source.put("sour.txt", "x")
     sour = crawl_asset("files", Store(Sour(source.backend)), target, verify=verify)
     found = checks_of(run(sour))
@@ -218,6 +223,19 @@ def test_a_limit_makes_it_incomplete(tmp_path, source, run):
     assert "max_entries=2" in found["complete"].description
     assert found["no_failures"].passed
     assert metadata_of(result)["anystore/limits"] == "max_entries=2"
+    assert "2 documents were verified, and others are not stored" in found["verified"].description
+
+
+def test_a_listing_that_became_empty_is_told(tmp_path, source, run):
+    files = crawl_asset("files", source, str(tmp_path / "target"))
+    run(files)
+    for key in list(source.iterate_keys()):
+        source.delete(key)
+    found = checks_of(run(files))
+    assert not found["complete"].passed
+    assert "nothing is listed any more" in found["complete"].description
+    source.put("new.txt", "text")
+    assert checks_of(run(files))["complete"].passed
 
 
 def test_the_checks_of_an_asset_that_fails_are_kept(tmp_path, source, run, instance):

@@ -537,6 +537,13 @@ def test_a_damaged_manifest_is_refused(content):
         open_crawl(content)
 
 
+def test_a_journal_that_is_gone_is_said_so(tmp_path):
+    for store, told in [("memory://written-elsewhere", r"seen only in the process"), (str(tmp_path), "or a new one")]:
+        content = {"asset": "papers", "source": "./a", "store": store, "run": 3, "root": "0"}
+        with pytest.raises(CodecError, match=f"does not know the crawl that 'papers' speaks of, run 3: .*{told}"):
+            len(open_crawl(content))
+
+
 @pytest.mark.alone
 def test_memory_does_not_grow_with_the_documents(tmp_path):
     target = get_store(tmp_path)

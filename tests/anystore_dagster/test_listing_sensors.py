@@ -442,6 +442,22 @@ def test_assets_with_other_partitions_are_refused_at_once():
         listing_sensor("s", "memory://x", "memory://y", target=whole, partitions=folders)
 
 
+@pytest.mark.parametrize("target", ["papers", dg.AssetSelection.all()])
+def test_assets_by_name_with_other_partitions_are_refused_in_the_first_tick(target):
+    folders = CrawlPartitions.folders("folders")
+
+    @dg.asset(partitions_def=folders.definition)
+    def papers(context): ...
+
+    source = new_store()
+    source.put("a/x.txt", "1")
+    wrong = Deployment(listing_sensor("s", source, new_store(), target=target), papers)
+    with pytest.raises(InvalidOption, match="asset 'papers' has other partitions"):
+        wrong.tick()
+    right = Deployment(listing_sensor("s", source, new_store(), target=target, partitions=folders), papers)
+    assert [request.partition_key for request in right.settle()] == ["a"]
+
+
 def test_a_folder_that_grows_costs_no_tick_for_each_document():
     source = new_store()
     source.put_many({f"2024/{number}": "1" for number in range(50)})

@@ -135,6 +135,14 @@ def test_nothing_in_step_fails(tmp_path, run, source):
         run(copy)
 
 
+def test_a_listing_that_cannot_be_read_is_a_failure(tmp_path, run, nginx_server):
+    away = nginx_server.url + "not-there/"
+    result = run(mirror_asset("copy", away, str(tmp_path / "target"), retries=0), raise_on_error=False)
+    assert not result.success
+    for check in checks(result).values():
+        assert not check.passed
+
+
 def test_what_is_downstream_waits_for_the_checks(tmp_path, source, run):
     source.put(SOUR, "x")
     copy = mirror_asset("copy", source, str(tmp_path / "target"), retries=0, blocking=True)

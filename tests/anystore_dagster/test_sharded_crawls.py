@@ -16,8 +16,8 @@ from distributed import Client, LocalCluster
 
 from anystore import get_store
 from anystore.crawling import documents, runs
-from anystore.errors import InvalidOption
-from anystore_dagster import AnystoreIOManager, sharded_crawl_asset
+from anystore.errors import InvalidKey, InvalidOption
+from anystore_dagster import AnystoreIOManager, crawl_asset, sharded_crawl_asset, sharded_mirror_asset
 from tests.anystore_dagster import sharded_jobs
 from tests.celery_workers import CeleryWorker
 
@@ -139,14 +139,44 @@ def test_the_lineage_shows_one_asset_with_its_checks_and_counts(source, target, 
     run = next(iter(runs(target)))
     assert event.materialization.tags["dagster/data_version"] == run.root
     assert steps_of(result) == [
-        "raw__files.files_end",
-        *(f"raw__files.files_shard[000{number}_of_0003_in_1]" for number in (1, 2, 3)),
-        "raw__files.files_shards",
+        "raw__files.raw__files_end",
+        *(f"raw__files.raw__files_shard[000{number}_of_0003_in_1]" for number in (1, 2, 3)),
+        "raw__files.raw__files_shards",
     ]
     again = dg.materialize([files], resources=values, instance=instance)
     (event,) = again.get_asset_materialization_events()
     assert event.materialization.tags["dagster/data_version"] == run.root  # nothing has changed
     assert event.materialization.metadata["anystore/unchanged"].value == 17
+
+
+def test_assets_of_one_name_below_two_prefixes(source, tmp_path, instance):
+    values = {"io_manager": AnystoreIOManager(uri=str(tmp_path / "values"))}
+    assets = [
+        sharded_crawl_asset("files", source, str(tmp_path / folder), shards=2, key_prefix=folder) for folder in "ab"
+    ]
+    assert dg.materialize(assets, resources=values, instance=instance).success
+    for folder in "ab":
+        assert [document.key for document in documents(str(tmp_path / folder))] == KEYS
+
+
+@pytest.mark.parametrize("executor", [None, partial(ThreadPoolExecutor, 2)])
+@pytest.mark.parametrize("made_by", [sharded_crawl_asset, sharded_mirror_asset])
+def test_what_it_depends_on_comes_first(made_by, executor, source, tmp_path, instance):
+    @dg.asset
+    def login() -> int:
+        return 1
+
+    @dg.asset
+    def late(context: dg.AssetExecutionContext) -> None:
+        source.put("z/late.txt", "text of z/late.txt")
+
+    target = get_store(tmp_path / "target")
+    files = made_by("files", source, target, shards=2, deps=[login, dg.AssetDep("late")], executor=executor)
+    assert files.asset_deps[dg.AssetKey("files")] == {dg.AssetKey("login"), dg.AssetKey("late")}
+    values = {"io_manager": AnystoreIOManager(uri=str(tmp_path / "values"))}
+    assert dg.materialize([files, late, login], resources=values, instance=instance).success
+    assert target.exists("z/late.txt")
+    assert dg.materialize([files], resources=values, instance=instance).success
 
 
 def test_on_the_multiprocess_executor(source, target, job_on, instance):
@@ -292,6 +322,14 @@ def test_celery_gives_the_shard_of_a_killed_worker_to_another_one(celery, gate, 
     assert [(run.number, run.complete) for run in runs(target)] == [(1, True)]
 
 
+def test_celery_mirrors_in_shards(celery, source, target, tmp_path):
+    places = (source.uri, target.uri, str(tmp_path / "values"), "dagster_celery:celery_executor")
+    celery.job = dg.build_reconstructable_job(JOB[0], "mirror", places, reconstructor_working_directory=str(ROOT))
+    with celery.worker():
+        assert celery.run()
+    assert sorted(target.iterate_keys()) == GATED_KEYS
+
+
 def test_celery_may_deliver_a_step_twice_at_once(celery, gate, target):
     with ThreadPoolExecutor(1) as pool, celery.worker(visibility_timeout=1), celery.worker(visibility_timeout=1):
         outcome = pool.submit(celery.run)
@@ -360,5 +398,22 @@ def test_what_cannot_be_is_refused_when_definitions_load():
     for options in ({"shards": 0}, {"depth": -1}, {"at_once": 0}, {"max_requests_per_second": -1}):
         with pytest.raises(InvalidOption):
             sharded_crawl_asset("files", "https://host/", "./target", **options)
+    for options in (
+        {"verify": "typo"},
+        {"max_depth": 0},
+        {"max_entries": 0},
+        {"max_bytes": "1 GB"},
+        {"concurrency": 0},
+        {"allow_hosts": "cdn.example.org"},
+    ):
+        for made_by in (crawl_asset, sharded_crawl_asset):
+            with pytest.raises(InvalidOption, match=next(iter(options))):
+                made_by("files", "https://host/", "./target", **options)
+    for wrong in ({"glob": ""}, {"exclude": ["a/**", ""]}, {"exclude": "{"}):
+        for made_by in (crawl_asset, sharded_crawl_asset):
+            with pytest.raises(InvalidKey):
+                made_by("files", "https://host/", "./target", **wrong)
+    with pytest.raises(InvalidOption, match="follow"):
+        crawl_asset("files", "https://host/", "./target", follow="typo")
     with pytest.raises(InvalidOption):
         sharded_crawl_asset("files", 7, "./target")

@@ -1,15 +1,20 @@
 """A mirror in shards, as one asset: what it copies and deletes, on threads, processes and a cluster."""
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_plan
+from distributed import Client, LocalCluster
 
 from anystore import get_store
 from anystore.errors import InvalidKey, InvalidOption
 from anystore_dagster import AnystoreIOManager, FileCollection, mirror_asset, sharded_mirror_asset
+from tests.anystore_dagster import sharded_jobs
 
 ROOT = Path(__file__).parents[2]
 KEYS = sorted([*(f"in/{folder}/{name}.txt" for folder in "abcdefgh" for name in "xy"), "in/top.txt", "out/z.txt"])
@@ -94,7 +99,14 @@ def test_a_source_that_is_empty_deletes_nothing(source, target, run):
     assert sorted(target.iterate_keys()) == KEYS
 
 
-@pytest.mark.parametrize("executor", [partial(ProcessPoolExecutor, 2), partial(ThreadPoolExecutor, 2)])
+@contextmanager
+def dask_cluster():
+    """Give an executor of a real cluster of processes."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        yield client.get_executor()
+
+
+@pytest.mark.parametrize("executor", [dask_cluster, partial(ProcessPoolExecutor, 2), partial(ThreadPoolExecutor, 2)])
 def test_an_executor_copies_inside_of_one_step(source, target, run, executor):
     result, event = run(sharded_mirror_asset("files", source, target, executor=executor))
     assert [one.step_key for one in result.all_events if one.is_step_success] == ["files.files_all"]
@@ -105,7 +117,7 @@ def test_on_the_multiprocess_executor(source, target, instance, tmp_path):
     job = dg.build_reconstructable_job(
         "tests.anystore_dagster.sharded_jobs",
         "mirror",
-        (source.uri, target.uri, str(tmp_path / "values")),
+        (source.uri, target.uri, str(tmp_path / "values"), "dagster:multiprocess_executor"),
         reconstructor_working_directory=str(ROOT),
     )
     start = {"forkserver": {"preload_modules": ["anystore_dagster.sharded_mirrors", "anystore.backends.local"]}}
@@ -113,6 +125,37 @@ def test_on_the_multiprocess_executor(source, target, instance, tmp_path):
     with dg.execute_job(job, instance=instance, run_config=config) as result:
         assert result.success
     assert {key: target.get(key) for key in target.iterate_keys()} == {key: f"text of {key}" for key in KEYS}
+
+
+def test_a_run_whose_steps_are_all_done_twice_does_no_harm(source, target, instance, tmp_path):
+    job = sharded_jobs.mirror(source.uri, target.uri, str(tmp_path / "values"), "dagster:in_process_executor")
+    run = instance.create_run_for_job(job)
+    versions = set()
+    for _ in range(2):
+        events = list(execute_plan(create_execution_plan(job), InMemoryJob(job), instance, run))
+        assert len([event for event in events if event.is_step_success]) == 5
+        (event,) = [event for event in events if event.is_step_materialization]
+        versions.add(event.step_materialization_data.materialization.tags["dagster/data_version"])
+    assert len(versions) == 1
+    assert sorted(target.iterate_keys()) == KEYS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"verify": "typo"},
+        {"compare": "typo"},
+        {"workers": 0},
+        {"retries": -1},
+        {"max_delete": -1},
+        {"max_requests_per_second": 0},
+        {"max_bytes_per_second": "1 MB"},
+    ],
+)
+@pytest.mark.parametrize("made_by", [mirror_asset, sharded_mirror_asset])
+def test_a_wrong_option_is_refused_when_definitions_load(made_by, wrong):
+    with pytest.raises(InvalidOption, match=next(iter(wrong))):
+        made_by("files", "./one", "./two", **wrong)
 
 
 def test_what_cannot_be_is_refused_when_definitions_load():
