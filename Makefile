@@ -19,7 +19,9 @@ SPREAD := --numprocesses=$(shell echo $$((2 * $$(nproc)))) --maxprocesses=8 --di
 # Sets the interpreter: make venv PYTHON=python3.12
 export PYTHON
 
-.PHONY: help venv servers demo ui test test-large bench lint types docs screenshots check clean
+MINUTES ?= 60
+
+.PHONY: help venv servers demo ui test test-large soak bench lint types docs screenshots check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -79,6 +81,9 @@ test: servers $(VENV)/.installed-dev $(BARE)/.installed $(OLDEST)/.installed ## 
 
 test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 GiB [ANYSTORE_TEST_STREAM_MIB=…]
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
+
+soak: servers $(VENV)/.installed-dev ## Lose data if we can: kills, broken connections, full disks for an hour [MINUTES=60]
+	@$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES)
 
 bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
 	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl dagster_io; do \
