@@ -1,5 +1,6 @@
 """Fixtures that every test can have, and an environment that is the same everywhere."""
 
+import gc
 import importlib
 import os
 import signal
@@ -16,6 +17,12 @@ from tests.servers import Server, nginx, python_http
 # How long one example takes says nothing on a machine that does other things beside.
 settings.register_profile("anystore", deadline=None)
 settings.load_profile("anystore")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -95,14 +95,11 @@ def test_each_partition_of_a_run_is_stored_as_it_comes(run, store):
 
 
 def test_values_are_not_kept_after_they_were_stored(run):
-    class Large(list):
-        pass
-
     class Anything(PartitionedOutput):
         pass
 
     alive = []
-    names = [f"p{number}" for number in range(20)]
+    names = [f"p{number}" for number in range(5)]
 
     def values():
         references = []
@@ -115,7 +112,7 @@ def test_values_are_not_kept_after_they_were_stored(run):
             del frame
 
     asset = output_of(lambda _: Anything(values()), Anything, dg.StaticPartitionsDefinition(names))
-    assert run([asset], tags=range_tags("p0", "p19")).success
+    assert run([asset], tags=range_tags("p0", "p4")).success
     assert max(alive) <= 1
 
 
