@@ -186,6 +186,14 @@ class Backend(ABC):
         """What this backend can do beyond reading; a class whose answer is fixed has an attribute."""
         return Feature.NONE
 
+    def sure_features(self) -> tuple[Feature, Feature]:
+        """Say what is known of ``features`` without a question to the service.
+
+        Returns:
+            What the backend can surely do, and what only a few writes would tell.
+        """
+        return self.features, Feature.NONE
+
     # -- required ----------------------------------------------------------
 
     @abstractmethod
@@ -310,6 +318,19 @@ class Backend(ABC):
             DoesNotExist: If there is no value; raised only by backends that have such files.
         """
         return None
+
+    def reach(self) -> bool:
+        """Ask the service for a sign of life, without writing anything.
+
+        Returns:
+            Whether there is a place for values yet, such as a folder or a table; where there is none, the first
+            use makes it.
+
+        Raises:
+            AnystoreError: If the service cannot be reached, or refuses us.
+        """
+        self.exists(Key("anystore-reach"))
+        return True
 
     def exists(self, key: Key) -> bool:
         """Tell whether there is a value."""

@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Annotated, Any
@@ -22,12 +21,13 @@ from anystore.console import (
     complain,
     plain_warnings,
     print_table,
-    setting_text,
     size_text,
     standard_output,
     time_text,
 )
 from anystore.crawl_command import crawl_command, documents_command
+from anystore.doctor import settings_in_force
+from anystore.doctor_command import doctor_command
 from anystore.errors import AnystoreError
 from anystore.keys import parse_key, parse_prefix
 from anystore.legible import UNKNOWN, escaped
@@ -43,9 +43,7 @@ from anystore.places import (
     parse_place,
     value_uri,
 )
-from anystore.settings import read_default_settings, read_settings, setting_sources
 from anystore.store import Store, get_store
-from anystore.uris import parse_uri
 
 _COUNT_LIMIT = 10_000
 _ROUND_TRIPS = 3
@@ -426,13 +424,18 @@ def settings(context: typer.Context, store: StoreOption = None) -> None:
 
     Secrets are masked. Those of the default store do not hold for a --store.
     """
-    uri = context.obj if store is None else store
-    values = asdict(read_default_settings() if uri is None else read_settings())
-    sources = setting_sources(is_default=uri is None)
-    if uri is not None:
-        values["uri"], sources["uri"] = uri, "--store"
-    values["uri"] = parse_uri(values["uri"]).masked
-    print_table([(name, setting_text(value), sources[name]) for name, value in values.items()])
+    found = settings_in_force(context.obj if store is None else store)
+    print_table([(one.name, one.shown, one.source) for one in found])
+
+
+app.command(
+    "doctor",
+    epilog=_examples(
+        "anystore doctor                          the installation, and the default store",
+        "anystore doctor s3://bucket/folder       a store, without writing anything",
+        "anystore doctor redis://host/0 --write   a store, with a value that is deleted again",
+    ),
+)(doctor_command)
 
 
 def _open(context: typer.Context, uri: str | None) -> Store:

@@ -41,6 +41,13 @@ class ReadonlyBackend(Backend):
         """What the inner backend can do without changing a value."""
         return self._inner.features & ~_CHANGES
 
+    def sure_features(self) -> tuple[Feature, Feature]:
+        sure, unsure = self._inner.sure_features()
+        return sure & ~_CHANGES, unsure & ~_CHANGES
+
+    def reach(self) -> bool:
+        return self._inner.reach()
+
     def get(self, key: Key) -> bytes:
         return self._inner.get(key)
 
@@ -179,6 +186,12 @@ class PrefixBackend(Backend):
     def features(self) -> Feature:
         """What the inner backend can do."""
         return self._inner.features
+
+    def sure_features(self) -> tuple[Feature, Feature]:
+        return self._inner.sure_features()
+
+    def reach(self) -> bool:
+        return self._inner.reach()
 
     def get(self, key: Key) -> bytes:
         return self._inner.get(join_key(self._prefix, key))

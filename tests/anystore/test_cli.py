@@ -20,7 +20,7 @@ from anystore.places import StoredPlace, parse_place, value_uri
 ROOT = Path(__file__).parents[2]
 ANYSTORE = [sys.executable, "-m", "anystore"]
 EVERY_BYTE = bytes(range(256)) + b"\r\n\0\n"
-COMMANDS = ["get", "put", "keys", "delete", "info", "cp", "io", "mirror", "crawl", "documents", "settings"]
+COMMANDS = ["get", "put", "keys", "delete", "info", "cp", "io", "mirror", "crawl", "documents", "settings", "doctor"]
 MIB = 1 << 20
 
 

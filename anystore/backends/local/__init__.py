@@ -104,6 +104,11 @@ class LocalBackend(Backend):
         os.close(descriptor)
         return self._tree.path(key)
 
+    def reach(self) -> bool:
+        """Look for the folder."""
+        super().reach()
+        return os.path.isdir(self._tree.root)
+
     def exists(self, key: Key) -> bool:
         """Ask the file system."""
         try:

@@ -31,6 +31,7 @@ from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 
 _ALWAYS = Feature.WRITE | Feature.LIST | Feature.ATOMIC | Feature.OVERLAP
+_BY_SERVICE = Feature.CREATE | Feature.SWAP | Feature.SORTED
 _LARGEST_COPY = 5 << 30
 
 
@@ -84,6 +85,10 @@ class ObjectsBackend(Backend):
     def features(self) -> Feature:
         """What this service can do."""
         return _ALWAYS | self._service.traits.features
+
+    def sure_features(self) -> tuple[Feature, Feature]:
+        known = self._service.known_traits
+        return (_ALWAYS, _BY_SERVICE) if known is None else (_ALWAYS | known.features, Feature.NONE)
 
     # -- reading ------------------------------------------------------------
 

@@ -203,17 +203,24 @@ class Service:
             BackendError: If that is not known yet, and the service does not answer.
         """
         if self._traits is None:
-            one = self.configuration
-            place = (one.kind, one.endpoint, one.container)
-            with self._lock:
-                known = declared_traits(*place) or _known_traits.get(place)
+            known = self.known_traits
             if known is None:
                 with self.errors("try out the service"):
                     known = probe(self.store, f"{self.root}{PRIVATE_FOLDER}/probe/{uuid4().hex}/")
                 if known.lasting:
-                    _known_traits[place] = known
+                    one = self.configuration
+                    _known_traits[one.kind, one.endpoint, one.container] = known
             self._traits = known
         return self._traits
+
+    @property
+    def known_traits(self) -> Traits | None:
+        """What is known of that without trying it out."""
+        if self._traits is not None:
+            return self._traits
+        one = self.configuration
+        place = (one.kind, one.endpoint, one.container)
+        return declared_traits(*place) or _known_traits.get(place)
 
     # -- errors -------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from anystore.backends.sql.connections import (
     Connections,
     FileConnections,
     PooledConnections,
+    has_table,
     make_engine,
 )
 from anystore.backends.sql.dialects import NAMES
@@ -160,6 +161,11 @@ class SqlBackend(Backend):
         if not rows:
             raise self.missing(key)
         return entry_of(key, rows[0])
+
+    def reach(self) -> bool:
+        if not self._in_memory and not has_table(self._url, self._options, self._failures, self._tables):
+            return False
+        return super().reach()
 
     def exists(self, key: Key) -> bool:
         values = self._values()

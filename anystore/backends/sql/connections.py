@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event
+from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event, inspect
 from sqlalchemy.engine import Engine
 
 from anystore.backends.sql.dialects import (
@@ -498,3 +498,22 @@ def make_engine(url: URL, options: Options) -> Engine:
         settings |= pool | {"poolclass": QueuePool}
     arguments |= given.pop("connect_args", {})
     return create_engine(url, connect_args=arguments, **(settings | given))
+
+
+def has_table(url: URL, options: Options, failures: Failures, tables: Tables) -> bool:
+    """Tell whether a store has its table, by a connection of its own that makes none.
+
+    Raises:
+        BackendError: If the database cannot be reached.
+    """
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and not file.startswith("file:") and not os.path.exists(file):  # noqa: PTH110
+        return False
+    engine = make_engine(url, options)
+    try:
+        with engine.connect() as connection:
+            return inspect(connection).has_table(tables.rows.name)
+    except (*failures.caught, *_WRONG_ARGUMENTS) as error:
+        failures.fail_to_connect(error)
+    finally:
+        engine.dispose()

@@ -119,6 +119,10 @@ class ZipBackend(ZipView):
     def copy(self, source: Key, target: Key) -> None:
         copy_value(self._archive, self.open(source), target)
 
+    def reach(self) -> bool:
+        super().reach()
+        return os.path.isfile(self._path)
+
     def extent(self) -> tuple[Hashable, str]:
         return ("zip", os.path.realpath(self._path)), ""
 
