@@ -246,11 +246,11 @@ class Backend(ABC):
         Raises:
             Unsupported: If the backend lacks a feature that is asked for.
         """
-        self._refuse(Feature.WRITE, f"write {key!r}")
+        self._refuse(Feature.WRITE, f"write {key!r}", instead="write to another store")
 
     def delete(self, key: Key) -> None:
         """Delete a value (WRITE); a missing key is no error."""
-        self._refuse(Feature.WRITE, f"delete {key!r}")
+        self._refuse(Feature.WRITE, f"delete {key!r}", instead="leave it, or copy the others to another store")
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         """List what lies below a prefix (LIST), lazily.
@@ -262,7 +262,7 @@ class Backend(ABC):
         Returns:
             An entry for each key, those below ``.anystore/`` left out.
         """
-        self._refuse(Feature.LIST, f"list {prefix!r}")
+        self._refuse(Feature.LIST, f"list {prefix!r}", instead="name each key")
 
     def append(self, key: Key, data: bytes) -> None:
         """Add bytes at the end of a value, or make it (APPEND); one call is one step."""
@@ -441,7 +441,7 @@ class Backend(ABC):
             Unsupported: If it does; the message names what to use instead.
         """
         if Feature.WRITE not in self.features:
-            self._refuse(Feature.WRITE, f"write {key!r}")
+            self._refuse(Feature.WRITE, f"write {key!r}", instead="write to another store")
         if create and Feature.CREATE not in self.features:
             self._refuse(
                 Feature.CREATE,

@@ -2,6 +2,7 @@
 
 What cannot run says so in its fence: ``python no-run`` in the README, ``{.python .no-run}`` below ``docs``,
 where the other spelling would break the page. A block with a title is a file, and ``test_tutorial.py`` writes it.
+The pages of backends that are servers name one on this machine; it is replaced by a server of the tests.
 """
 
 import re
@@ -11,6 +12,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.servers import HOST
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,15 +34,41 @@ def runnable(text):
     return "\n".join(lines) + "\n"
 
 
+def servers_of(page, request):
+    """Give what a page says of a server, and what it is in the tests."""
+    match page.name if page.parent.name == "backends" else "":
+        case "http.md":
+            server = request.getfixturevalue("nginx_server")
+            (server.root / "hello.txt").write_text("hello")
+            return {"https://example.org/files/": server.url}
+        case "sql.md":
+            return {"postgresql://me:secret@localhost:5432/shop": request.getfixturevalue("postgres_server").url}
+        case "redis.md":
+            return {"//localhost:6379/": f"//{HOST}:{request.getfixturevalue('redis_server').port}/"}
+        case "objects.md":
+            server = request.getfixturevalue("seaweedfs_server")
+            access = {'"KEY"': repr(server.user), '"SECRET"': repr(server.password)}
+            return access | {"http://localhost:8333": server.url, "my-bucket": "anystore-tests"}
+        case "filesystems.md":
+            server = request.getfixturevalue("sftp_server")
+            place = {"sftp://me@localhost/home/me/values": f"{server.uri}/documented"}
+            return place | {'{"password": "secret"}': repr(dict(server.config))}
+        case _:
+            return {}
+
+
 def test_pages_of_the_site_use_the_fence_that_mkdocs_knows():
     assert [page for page in PAGES[1:] if "```python no-run" in page.read_text()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, request):
     code = runnable(page.read_text())
     if not code.strip():
         return
+    for said, meant in servers_of(page, request).items():
+        assert said in code
+        code = code.replace(said, meant)
     script = tmp_path / page.with_suffix(".py").name
     script.write_text(code)
     (folder := tmp_path / "empty").mkdir()

@@ -66,9 +66,18 @@ def fail(place: Place, error: Exception, key: str, verb: str, *, writing: bool) 
     elif isinstance(error, NotImplementedError):
         ours = Unsupported(f"cannot {verb} {what}: fsspec's {place.protocol}:// does not know how ({reason})")
     else:
-        ours = BackendError(f"cannot {verb} {what}: {reason}")
+        ours = BackendError(f"cannot {verb} {what}: {reason}{_advice(error, key)}")
     # The traceback of a chained error would show the secret after all.
     raise ours from (error if text == str(error) else None)
+
+
+def _advice(error: Exception, key: str) -> str:
+    """Say what to do where nothing was reached; libraries name such errors alike, and give them nothing in common."""
+    if not key:
+        return "; check that the server runs there, and the login"
+    if isinstance(error, (ConnectionError, TimeoutError)) or "Connect" in type(error).__name__:
+        return "; check the address, and that the server runs there"
+    return ""
 
 
 def _oddity(key: str) -> str:

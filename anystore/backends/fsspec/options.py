@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import fsspec
 from fsspec.registry import get_filesystem_class, known_implementations
 
-from anystore.errors import InvalidOption, InvalidUri
+from anystore.errors import InvalidOption, InvalidUri, MissingExtra
 from anystore.extras import load, missing
 from anystore.uris import StoreUri, collect_secrets
 
@@ -61,8 +61,14 @@ def find_filesystem(uri: StoreUri) -> tuple[str, Any]:
         hint = f"did you mean '{near[0]}://'?" if near else "write it like './folder', 'memory://name' or 's3://bucket'"
         raise InvalidUri(f"{uri.masked}: neither anystore nor fsspec knows {protocol!r}; {hint}") from None
     except ImportError as error:
-        library = getattr(error.__cause__, "name", None) or known_implementations[protocol]["class"]
-        raise missing(library.partition(".")[0], needed_by=f"{protocol}://") from error
+        known = known_implementations.get(protocol, {})
+        library = str(getattr(error.__cause__, "name", None) or known["class"]).partition(".")[0]
+        told = known.get("err", "")
+        if protocol not in _OURS and library not in told:  # what is imported has not the name that is installed
+            raise MissingExtra(
+                f"{protocol}:// needs {library}, which is not installed; fsspec says how: {told}"
+            ) from error
+        raise missing(library, needed_by=f"{protocol}://") from error
 
 
 def class_of(protocol: str) -> Any:
@@ -110,9 +116,7 @@ def read_location(
             raise InvalidUri(f"{uri.masked} names no folder of this machine: write '{uri.scheme}:///folder'")
         return unquote(uri.path).rstrip("/"), options
     if protocol == "webdav" and "base_url" not in config and "base_url" not in options:
-        secure = uri.scheme.removeprefix("fsspec+") in ("webdavs", "davs")
-        port = "" if uri.port is None else f":{uri.port}"
-        options["base_url"] = f"{'https' if secure else 'http'}://{uri.host}{port}"
+        options["base_url"] = _webdav_address(uri)
         return unquote(uri.path).rstrip("/"), options
     if "host" in accepted:
         if uri.host:
@@ -126,6 +130,15 @@ def read_location(
         )
     root = (uri.host + uri.path).strip("/")
     return ("/" + root if getattr(filesystem, "root_marker", "") == "/" else root), options
+
+
+def _webdav_address(uri: StoreUri) -> str:
+    """Give the URL of a WebDAV server."""
+    if not uri.host:
+        raise _no_host(uri.masked, "webdav")
+    secure = uri.scheme.removeprefix("fsspec+") in ("webdavs", "davs")
+    port = "" if uri.port is None else f":{uri.port}"
+    return f"{'https' if secure else 'http'}://{uri.host}{port}"
 
 
 _BOOLEANS = {"true": True, "false": False}
@@ -150,7 +163,8 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
         The arguments for the constructor.
 
     Raises:
-        InvalidOption: If the constructor has no such argument.
+        InvalidOption: If the constructor has no such argument, or needs one that is not given.
+        InvalidUri: If it needs a host.
     """
     accepted, takes_any = _parameters(filesystem)
     default = ("username", "password") if accepted & {"host", "username"} else (None, None)
@@ -165,7 +179,17 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
             takes = ", ".join(sorted(accepted)) or "none"
             raise InvalidOption(f"{uri}: {protocol}:// has no option {option!r}; it takes: {takes}")
         arguments[str(name)] = value
+    lacking = sorted(_required(filesystem) - set(arguments))
+    if "host" in lacking:
+        raise _no_host(uri, protocol)
+    if lacking:
+        names = ", ".join(map(repr, lacking))
+        raise InvalidOption(f"{uri}: {protocol}:// needs more than its URI says; give {names} in backend_config")
     return arguments
+
+
+def _no_host(uri: str, protocol: str) -> InvalidUri:
+    return InvalidUri(f"{uri} names no host: write it like '{protocol}://user@host/folder'")
 
 
 def quiet_arguments(protocol: str, filesystem: Any) -> dict[str, bool]:
@@ -181,3 +205,10 @@ def _parameters(filesystem: Any) -> tuple[frozenset[str], bool]:
     named = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
     return frozenset(named - {"self"}), takes_any
+
+
+def _required(filesystem: Any) -> frozenset[str]:
+    """Give the named arguments without which a constructor fails."""
+    parameters = inspect.signature(filesystem.__init__).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(one.name for one in parameters if one.kind in kinds and one.default is one.empty) - {"self"}

@@ -317,7 +317,8 @@ class Tree:
             raise ReadOnlyError(
                 f"cannot {what} {key!r} in {self.root}: {error.strerror}; check its permissions"
             ) from error
-        raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}") from error
+        advice = "; a file stands where a folder should be" if error.errno == errno.ENOTDIR else ""
+        raise BackendError(f"cannot {what} {key!r} in {self.root}: {error.strerror or error}{advice}") from error
 
 
 class KeptFolder:

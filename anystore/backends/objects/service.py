@@ -59,7 +59,9 @@ _ADVICE = {
     "InvalidObjectState": _ARCHIVED,
     "BlobArchived": _ARCHIVED,
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    # Before what tells that no answer came, which this ends in as well.
     "http://169.254.169.254/": "there are no credentials, and the machine has none to give; give some, or 'anon'",
+    "error sending request": "nothing answers there; check the option 'endpoint_url', the network, and that it runs",
 }
 
 # obstore's threads are made once a process and do not survive a fork: a call would wait for them for ever.

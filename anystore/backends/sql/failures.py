@@ -78,7 +78,12 @@ class Failures:
                 "or raise pool_size or pool_timeout in backend_config"
             )
             self._raise(BackendError(message), error)
-        message = f"cannot connect to {self.uri}: {self._text(error)}; check that it is there, and the login"
+        advice = (
+            "its folder has to be there, and the file to be SQLite's and ours to read and write"
+            if self._engine.name == "sqlite"
+            else "check that the server runs there, the login, and that there is such a database"
+        )
+        message = f"cannot connect to {self.uri}: {self._text(error)}; {advice}"
         self._raise(BackendError(message), error)
 
     def _text(self, error: BaseException) -> str:

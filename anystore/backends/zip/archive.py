@@ -130,7 +130,7 @@ class Archive:
             return read_directory(source, stamp)
         except (Malformed, Shortened) as error:
             reason = str(error) or "it is cut off"
-            raise BackendError(f"{self.uri} is no zip archive: {reason}") from error
+            raise BackendError(f"{self.uri} is no zip archive: {reason}; fetch or write it again") from error
 
     def _check_is_file(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

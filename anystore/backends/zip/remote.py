@@ -120,7 +120,7 @@ class RemoteZipBackend(ZipView):
             return _Known(read_directory(ReaderSource(reader, size), NO_STAMP), reader.entry)
         except (Malformed, Shortened) as error:
             reason = str(error) or "it is cut off"
-            raise BackendError(f"{self.uri} is no zip archive: {reason}") from error
+            raise BackendError(f"{self.uri} is no zip archive: {reason}; fetch or write it again") from error
 
     def locate(self, key: Key) -> str:
         address, mark, query = self.uri.partition("?")
