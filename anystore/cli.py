@@ -431,9 +431,9 @@ def settings(context: typer.Context, store: StoreOption = None) -> None:
 app.command(
     "doctor",
     epilog=_examples(
-        "anystore doctor                          the installation, and the default store",
-        "anystore doctor s3://bucket/folder       a store, without writing anything",
-        "anystore doctor redis://host/0 --write   a store, with a value that is deleted again",
+        "anystore doctor                         what is installed and set",
+        "anystore doctor s3://bucket/folder      a store; nothing is written",
+        "anystore doctor redis://host/0 --write  with a value, deleted again",
     ),
 )(doctor_command)
 

@@ -25,6 +25,7 @@ def doctor_command(
     ] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for each answer.")] = TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    store: Annotated[str | None, typer.Option("--store", "-s", metavar="URI", help="The same as the argument.")] = None,
 ) -> None:
     """Say what is installed and set, and whether a store can be reached.
 
@@ -33,7 +34,10 @@ def doctor_command(
     """
     if not timeout > 0:
         raise InvalidOption(f"--timeout has to be a number of seconds above 0, not {timeout:g}")
-    found = diagnose(context.obj if uri is None else uri, write=write, timeout=timeout)
+    if uri is not None and store is not None:
+        raise typer.BadParameter("give the URI once, as the argument or as --store", param_hint="URI")
+    named = uri if store is None else store
+    found = diagnose(context.obj if named is None else named, write=write, timeout=timeout)
     if as_json:
         print(orjson.dumps(found.to_dict()).decode())
     else:

@@ -291,6 +291,11 @@ def test_json(capsys):
     assert {one["name"] for one in told["findings"]} > {"opens", "answers", "features", "lists", "writes"}
 
 
-def test_the_store_before_the_command(capsys):
-    assert run(["--store", "memory://doctor", "doctor"]) == 0
-    assert "memory://doctor" in capsys.readouterr().out
+@pytest.mark.parametrize("arguments", [["-s", "memory://named", "doctor"], ["doctor", "-s", "memory://named"]])
+def test_the_store_as_of_every_command(arguments, capsys):
+    assert run(arguments) == 0
+    assert "memory://named" in capsys.readouterr().out
+
+
+def test_two_stores_are_one_too_many():
+    assert run(["doctor", "memory://a", "--store", "memory://b"]) == 2

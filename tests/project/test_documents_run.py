@@ -69,7 +69,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, request):
     for said, meant in servers_of(page, request).items():
         assert said in code
         code = code.replace(said, meant)
-    script = tmp_path / page.with_suffix(".py").name
+    script = tmp_path / f"page_{page.stem}.py"  # `redis.py` would be imported in place of the library
     script.write_text(code)
     (folder := tmp_path / "empty").mkdir()
     run = subprocess.run([sys.executable, script], check=False, cwd=folder, capture_output=True, text=True)
