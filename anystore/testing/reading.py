@@ -269,6 +269,16 @@ class Reading(Ground):
         backend.close()
         assert backend.get(KEY) == b"x"
 
+    def test_reaching_tells_whether_there_is_a_place(self, backend: Backend) -> None:
+        assert backend.reach() in (True, False)
+        self.place(backend, KEY, b"x")
+        assert backend.reach()
+
+    def test_what_is_sure_of_the_features_is_true(self, backend: Backend) -> None:
+        sure, unsure = backend.sure_features()
+        assert sure & ~backend.features == Feature.NONE
+        assert backend.features & ~(sure | unsure) == Feature.NONE
+
     def test_backend_says_where_it_is(self, backend: Backend) -> None:
         assert backend.uri
         assert backend.uri in repr(backend)

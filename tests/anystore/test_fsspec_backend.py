@@ -155,6 +155,26 @@ def test_missing_library(uri, library):
         opened(uri)
 
 
+def test_a_library_that_is_installed_by_another_name(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "smbclient"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "smbclient", None)
+    with pytest.raises(MissingExtra, match="smbprotocol") as caught:
+        opened("smb://host/share")
+    assert "pip install smbclient" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["ftp://", "ftp:///folder", "sftp:///folder", "webdav:///folder", "webdavs://"])
+def test_a_uri_without_a_host(uri):
+    with pytest.raises(InvalidUri, match=r"names no host: write it like '\w+://user@host/folder'"):
+        opened(uri)
+
+
+def test_what_a_constructor_needs_beside_the_uri_is_named():
+    with pytest.raises(InvalidOption, match="give 'org', 'repo' in backend_config"):
+        opened("github://folder")
+
+
 @pytest.mark.parametrize("uri", ["fsspec+file://host/x", "fsspec+file://", "fsspec+memory://h:1/x"])
 def test_uri_with_what_the_protocol_has_no_place_for(uri):
     with pytest.raises(InvalidUri) as caught:

@@ -15,12 +15,12 @@ from anystore.backends.sql.connections import (
     Connections,
     FileConnections,
     PooledConnections,
-    has_table,
     make_engine,
 )
 from anystore.backends.sql.dialects import NAMES
 from anystore.backends.sql.failures import Failures
 from anystore.backends.sql.options import Options, anchor, engine_url, is_sqlite, parse_options
+from anystore.backends.sql.reaching import has_table
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.statements import Statements
 from anystore.backends.sql.values import New, SqlWriter, Values, entry_of

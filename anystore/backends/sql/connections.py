@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event, inspect
+from sqlalchemy import URL, NullPool, QueuePool, StaticPool, create_engine, event
 from sqlalchemy.engine import Engine
 
 from anystore.backends.sql.dialects import (
@@ -92,7 +92,7 @@ class Connections(ABC):
         try:
             with self._engine.connect():  # now SQLAlchemy knows the server's version
                 self.dialect = dialect_of(self._engine.dialect)
-        except (*failures.caught, *_WRONG_ARGUMENTS) as error:
+        except (*failures.caught, *WRONG_ARGUMENTS) as error:
             failures.fail_to_connect(error)
         self._make_tables(tables)
 
@@ -423,7 +423,7 @@ class PooledConnections(Connections):
         while True:
             try:
                 fairy = self._engine.raw_connection()
-            except (*self._failures.caught, *_WRONG_ARGUMENTS) as error:
+            except (*self._failures.caught, *WRONG_ARGUMENTS) as error:
                 self._failures.fail_to_connect(error)
             # what was opened just now is not asked, or this would go on forever where a driver cannot say
             if fairy.info.pop(_FRESH, False) or self._is_alive(fairy.driver_connection):
@@ -446,7 +446,7 @@ class PooledConnections(Connections):
                 if not poll.poll(0):
                     return True
             return bool(self._engine.dialect.do_ping(connection))
-        except (*self._failures.caught, *_WRONG_ARGUMENTS):
+        except (*self._failures.caught, *WRONG_ARGUMENTS):
             return False
 
     def close(self) -> None:
@@ -469,7 +469,7 @@ class PooledConnections(Connections):
         self._engine.dispose(close=False)
 
 
-_WRONG_ARGUMENTS: tuple[type[Exception], ...] = (OSError, TypeError, ValueError)
+WRONG_ARGUMENTS: tuple[type[Exception], ...] = (OSError, TypeError, ValueError)
 """What a driver raises, besides its own errors, where an option of the URI is not what it takes."""
 
 
@@ -498,22 +498,3 @@ def make_engine(url: URL, options: Options) -> Engine:
         settings |= pool | {"poolclass": QueuePool}
     arguments |= given.pop("connect_args", {})
     return create_engine(url, connect_args=arguments, **(settings | given))
-
-
-def has_table(url: URL, options: Options, failures: Failures, tables: Tables) -> bool:
-    """Tell whether a store has its table, by a connection of its own that makes none.
-
-    Raises:
-        BackendError: If the database cannot be reached.
-    """
-    file = url.database or ""
-    if url.get_backend_name() == "sqlite" and not file.startswith("file:") and not os.path.exists(file):  # noqa: PTH110
-        return False
-    engine = make_engine(url, options)
-    try:
-        with engine.connect() as connection:
-            return inspect(connection).has_table(tables.rows.name)
-    except (*failures.caught, *_WRONG_ARGUMENTS) as error:
-        failures.fail_to_connect(error)
-    finally:
-        engine.dispose()
