@@ -181,7 +181,7 @@ class Client:
             reason = (
                 "the server does not accept the username, password or headers"
                 if self.knows_secrets
-                else "the server wants a login"
+                else "the server wants a login, or lets nobody in"
             )
             what = (
                 f"was refused with status {status}: {reason}; set username and password (or headers) in backend_config"
@@ -191,8 +191,10 @@ class Client:
             wait = parse_retry_after(headers.get("retry-after"), now=datetime.now(UTC))
             what = f"was answered with status {status}, also when repeated; try again later"
             return Refusal(self.failed(what, method=method, url=url), busy=True, passes=True, wait=wait)
-        passes = status >= 500 and status not in _NEVER_BETTER  # noqa: PLR2004 - the server's own errors
-        return Refusal(self.failed(f"was answered with status {status}", method=method, url=url), passes=passes)
+        of_server = status >= 500  # noqa: PLR2004 - the server's own errors
+        advice = "; the server has a fault: try later, or tell those who run it" if of_server else "; check the URL"
+        error = self.failed(f"was answered with status {status}{advice}", method=method, url=url)
+        return Refusal(error, passes=of_server and status not in _NEVER_BETTER)
 
     def failed(self, what: str, *, method: str, url: str) -> BackendError:
         """Make the error for an answer that is of no use."""
