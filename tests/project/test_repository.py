@@ -1,6 +1,7 @@
 """The repository installs alike everywhere: nothing of one machine is in it, and its lists agree."""
 
 import re
+import runpy
 import tomllib
 import warnings
 from pathlib import Path
@@ -106,3 +107,9 @@ def test_a_warning_of_others_is_none():
     with warnings.catch_warnings(record=True) as seen:
         warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module="pandas.core")
     assert len(seen) == 1
+
+
+def test_the_site_leaves_the_roles_of_docstrings_out():
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    shown = hooks["on_page_content"]("<p>See :func:<code>mirror</code>, :meth:<code>get</code> and a:b</p>", page=None)
+    assert shown == "<p>See <code>mirror</code>, <code>get</code> and a:b</p>"
