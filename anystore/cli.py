@@ -215,7 +215,7 @@ def put(
         "anystore keys",
         "anystore keys --prefix reports --glob '**/*.{pdf,txt}'",
         "anystore keys --info | sort -n | tail",
-        "anystore keys -0 --prefix old | xargs -0 anystore delete --",
+        "anystore keys -0 --prefix old | xargs -0r anystore delete --",
     )
 )
 def keys(

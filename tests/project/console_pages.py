@@ -26,6 +26,7 @@ class Shell:
             ["bash", "-m"], cwd=folder, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | more | environ,
         )  # fmt: skip
+        self.run(":")  # what it says of having no terminal
 
     def run(self, command):
         """Run a command; return what it prints, and its exit code."""
