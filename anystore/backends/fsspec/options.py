@@ -183,8 +183,8 @@ def check_arguments(given: Mapping[str, Any], *, protocol: str, filesystem: Any,
     if "host" in lacking:
         raise _no_host(uri, protocol)
     if lacking:
-        names = ", ".join(map(repr, lacking))
-        raise InvalidOption(f"{uri}: {protocol}:// needs more than its URI says; give {names} in backend_config")
+        wanted = ", ".join(map(repr, lacking))
+        raise InvalidOption(f"{uri}: {protocol}:// needs more than its URI says; give {wanted} in backend_config")
     return arguments
 
 
