@@ -170,6 +170,24 @@ def test_a_uri_without_a_host(uri):
         opened(uri)
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (PermissionError("Forbidden"), "check the login, and who may read there"),
+        (ConnectionRefusedError("refused"), "check the address, and that the server runs there"),
+        (TimeoutError("late"), "check the address, and that the server runs there"),
+    ],
+)
+def test_what_fails_says_what_to_do(error, advice, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise error
+
+    backend = opened(f"fsspec+file://{tmp_path}")
+    monkeypatch.setattr(LocalFileSystem, "info", failing)
+    with pytest.raises(BackendError, match=advice):
+        backend.stat(parse_key("a"))
+
+
 def test_what_a_constructor_needs_beside_the_uri_is_named():
     with pytest.raises(InvalidOption, match="give 'org', 'repo' in backend_config"):
         opened("github://folder")

@@ -72,9 +72,11 @@ def fail(place: Place, error: Exception, key: str, verb: str, *, writing: bool) 
 
 
 def _advice(error: Exception, key: str) -> str:
-    """Say what to do where nothing was reached; libraries name such errors alike, and give them nothing in common."""
+    """Say what to do where nothing was reached, or allowed; many libraries share no class for that, but a name."""
     if not key:
         return "; check that the server runs there, and the login"
+    if isinstance(error, PermissionError):
+        return "; check the login, and who may read there"
     if isinstance(error, (ConnectionError, TimeoutError)) or "Connect" in type(error).__name__:
         return "; check the address, and that the server runs there"
     return ""
