@@ -181,6 +181,10 @@ class Backend(ABC):
     batches: bool = False
     at_once: int | None = None
 
+    def __repr__(self) -> str:
+        """Show the class and the masked URI."""
+        return f"<{type(self).__name__} {self.uri}>"
+
     @property
     def features(self) -> Feature:
         """What this backend can do beyond reading; a class whose answer is fixed has an attribute."""
@@ -479,6 +483,48 @@ class Backend(ABC):
     def _refuse(self, feature: Feature, what: str, *, instead: str = "") -> NoReturn:
         hint = f"; instead: {instead}" if instead else ""
         raise Unsupported(f"{self.uri} cannot {what} (it has no {feature.name}){hint}")
+
+
+class CollectingWriter(Writer):
+    """A writer that holds the value in memory, and puts it whole at the end.
+
+    For a medium that takes values whole: ``put`` does all, and ``writer`` returns one of these.
+
+    Args:
+        backend: The backend, which has a ``put`` of its own.
+        key: The key.
+        create: As for ``put``.
+        version: As for ``put``.
+        ttl: As for ``put``.
+    """
+
+    def __init__(
+        self, backend: Backend, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
+    ) -> None:
+        self._backend = backend
+        self._key = key
+        self._create = create
+        self._version = version
+        self._ttl = ttl
+        self._data: bytearray | None = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Add bytes to the value."""
+        if self._data is None:
+            raise ValueError(f"the writer of {self._key!r} is closed")
+        self._data += data
+        return len(data)
+
+    def commit(self) -> Entry:
+        """Put the value."""
+        if self._data is None:
+            raise ValueError(f"the writer of {self._key!r} is closed")
+        data, self._data = bytes(self._data), None
+        return self._backend.put(self._key, data, create=self._create, version=self._version, ttl=self._ttl)
+
+    def abort(self) -> None:
+        """Forget what was collected."""
+        self._data = None
 
 
 class _StatReader(Reader):

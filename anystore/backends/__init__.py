@@ -46,7 +46,9 @@ def open_backend(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Back
     """Make the backend that a URI names, or give the one that is in use; nothing is connected yet.
 
     Args:
-        uri: The store's URI or path; ``fsspec+NAME://`` asks for fsspec's own filesystem.
+        uri: The store's URI or path; ``fsspec+NAME://`` asks for fsspec's own filesystem. A scheme that is none of
+            ours is opened by the package that names it, see :func:`anystore.backends.registered.open_registered`,
+            and by fsspec where there is none.
         config: Options of the backend; an unknown one is refused.
 
     Returns:
@@ -72,8 +74,11 @@ def _make(uri: StoreUri, config: Mapping[str, Any]) -> Backend:
     """Make the backend of a URI."""
     if _is_archive(uri):
         return _make_archive(uri, config)
-    backend: Backend = load(f"anystore.backends.{_name_of(uri.scheme)}").from_uri(uri, config)
-    return backend
+    name = _name_of(uri.scheme)
+    backend: Backend | None = None
+    if name == _FALLBACK:
+        backend = load("anystore.backends.registered").open_registered(uri, config)
+    return load(f"anystore.backends.{name}").from_uri(uri, config) if backend is None else backend
 
 
 def _is_archive(uri: StoreUri) -> bool:

@@ -120,10 +120,6 @@ class HttpBackend(Backend):
         self.client = client
         self._max_depth = max_depth
 
-    def __repr__(self) -> str:
-        """Show the class and the masked URL."""
-        return f"<HttpBackend {self.uri}>"
-
     def get(self, key: Key) -> bytes:
         answer = self.fetch(key)
         return b"".join(self.checked(key, answer))

@@ -12,7 +12,7 @@ from itertools import count, islice
 from secrets import token_hex
 from typing import Any
 
-from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer, check_options
+from anystore.backend import CHUNK_BYTES, Backend, CollectingWriter, Entry, Feature, Reader, Writer, check_options
 from anystore.errors import InvalidUri, Unsupported
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
@@ -112,10 +112,6 @@ class MemoryBackend(Backend):
         with _SPACES_LOCK:
             self._space = _SPACES.setdefault(name, _Space())
 
-    def __repr__(self) -> str:
-        """Show the class and the URI."""
-        return f"<MemoryBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the name; the values stay in this process."""
         return _restore, (self._name, self._clock, _PROCESS, os.getpid())
@@ -144,22 +140,9 @@ class MemoryBackend(Backend):
     def put(
         self, key: Key, data: bytes, *, create: bool = False, version: str | None = None, ttl: float | None = None
     ) -> Entry:
-        """Replace the dict's item."""
-        return self.publish(key, bytes(data), create=create, version=version, ttl=ttl)
-
-    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
-        """Collect the value beside the dict."""
-        return _MemoryWriter(self, key, create=create, version=version, ttl=ttl)
-
-    def publish(self, key: Key, data: bytes, *, create: bool, version: str | None, ttl: float | None) -> Entry:
-        """Store bytes under the conditions of a writer.
-
-        Raises:
-            AlreadyExists: If ``create`` is set and there is a value.
-            VersionMismatch: If ``version`` is not the value's.
-        """
+        """Replace the dict's item, under its lock."""
         now = self._clock()
-        value = _Value(data, now, f"{_PROCESS}-{next(_VERSIONS)}", None if ttl is None else now + ttl)
+        value = _Value(bytes(data), now, f"{_PROCESS}-{next(_VERSIONS)}", None if ttl is None else now + ttl)
         with self._space.lock:
             present = self._space.values.get(key)
             if present is not None and self._expired(present):
@@ -172,6 +155,10 @@ class MemoryBackend(Backend):
                 self._space.purge(now)
             self._space.store(key, value)
         return _entry(key, value)
+
+    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
+        """Collect the value beside the dict."""
+        return CollectingWriter(self, key, create=create, version=version, ttl=ttl)
 
     def delete(self, key: Key) -> None:
         """Remove the dict's item."""
@@ -272,30 +259,3 @@ class _MemoryReader(Reader):
 
     def close(self) -> None:
         self._data = b""
-
-
-class _MemoryWriter(Writer):
-    def __init__(
-        self, backend: MemoryBackend, key: Key, *, create: bool, version: str | None, ttl: float | None
-    ) -> None:
-        self._backend = backend
-        self._key = key
-        self._create = create
-        self._version = version
-        self._ttl = ttl
-        self._data: bytearray | None = bytearray()
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        if self._data is None:
-            raise ValueError(f"the writer of {self._key!r} is closed")
-        self._data += data
-        return len(data)
-
-    def commit(self) -> Entry:
-        if self._data is None:
-            raise ValueError(f"the writer of {self._key!r} is closed")
-        data, self._data = bytes(self._data), None
-        return self._backend.publish(self._key, data, create=self._create, version=self._version, ttl=self._ttl)
-
-    def abort(self) -> None:
-        self._data = None

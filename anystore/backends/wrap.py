@@ -27,10 +27,6 @@ class ReadonlyBackend(Backend):
         self.uri = inner.uri
         self.at_once = inner.at_once
 
-    def __repr__(self) -> str:
-        """Show the class and the URI."""
-        return f"<ReadonlyBackend {self.uri}>"
-
     @property
     def inner(self) -> Backend:
         """The backend that is read."""
@@ -167,10 +163,6 @@ class PrefixBackend(Backend):
         self._prefix = parse_prefix(prefix)
         self.uri = _uri_below(inner.uri, self._prefix)
         self.at_once = inner.at_once
-
-    def __repr__(self) -> str:
-        """Show the class and the URI."""
-        return f"<PrefixBackend {self.uri}>"
 
     @property
     def inner(self) -> Backend:

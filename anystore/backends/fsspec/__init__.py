@@ -92,10 +92,6 @@ class FsspecBackend(Backend):
         """What the protocol is known to do."""
         return self._medium.features
 
-    def __repr__(self) -> str:
-        """Show the class and the URI."""
-        return f"<FsspecBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
         files = self._files

@@ -55,10 +55,6 @@ class LocalBackend(Backend):
         self._tree = Tree(root, durable=durable)
         self.uri = self._tree.root
 
-    def __repr__(self) -> str:
-        """Show the class and the folder."""
-        return f"<LocalBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
         return _restore, (self._tree.root, self._tree.durable)

@@ -77,10 +77,6 @@ class ObjectsBackend(Backend):
         self._kind = configuration.kind
         self._service = Service(configuration)
 
-    def __repr__(self) -> str:
-        """Show the class and the masked URI."""
-        return f"<ObjectsBackend {self.uri}>"
-
     @property
     def features(self) -> Feature:
         """What this service can do."""

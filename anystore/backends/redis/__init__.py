@@ -55,10 +55,6 @@ class RedisBackend(Backend):
         self._names = Names(prefix)
         self._client = Client(address)
 
-    def __repr__(self) -> str:
-        """Show the class and the masked URI."""
-        return f"<RedisBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
         return _restore, (self._client.address, self._prefix)

@@ -112,10 +112,6 @@ class SqlBackend(Backend):
             raise InvalidUri(f"{self.uri}: {engine.dialect.driver} is a driver for asyncio; use another one")
         return Failures(self.uri, secrets, engine.dialect)
 
-    def __repr__(self) -> str:
-        """Show the class and the masked URI."""
-        return f"<SqlBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration; a database in memory stays in its process."""
         if self._in_memory:

@@ -68,10 +68,6 @@ class ZipBackend(ZipView):
         self._method = METHODS[compression]
         self._archive = Archive(self._path, uri=self.uri, durable=durable)
 
-    def __repr__(self) -> str:
-        """Show the class and the URI."""
-        return f"<ZipBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
         return _restore, (self._path, self._compression, self._archive.durable)

@@ -68,10 +68,6 @@ class RemoteZipBackend(ZipView):
         self._key = archive
         self._known: _Known | None = None
 
-    def __repr__(self) -> str:
-        """Show the class and the masked URI."""
-        return f"<RemoteZipBackend {self.uri}>"
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
         return RemoteZipBackend, (self._inner, self._key)
