@@ -21,7 +21,7 @@ export PYTHON
 
 MINUTES ?= 60
 
-.PHONY: help venv servers demo ui test test-large soak bench lint types docs screenshots check clean
+.PHONY: help venv bare servers demo ui test test-large soak pythons wheels bench lint types docs screenshots check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -41,6 +41,8 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt .ci/venv
 	@echo "Installing anystore-dagster with all extras and what the demo needs into $(VENV) (about a minute)"
 	@$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
 	@touch $@
+
+bare: $(BARE)/.installed
 
 $(BARE)/.installed: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv $(BARE)
@@ -85,6 +87,12 @@ test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 G
 soak: servers $(VENV)/.installed-dev ## Lose data if we can: kills, broken connections, full disks for an hour [MINUTES=60]
 	@$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES)
 
+pythons: servers ## Run the tests on each Python from 3.11 to 3.13 that the machine has [TESTS="-k store"]
+	@.ci/pythons $(SPREAD) $(TESTS)
+
+wheels: $(VENV)/.installed-dev ## Build the wheel and install it alone and with each extra, each time in an environment of its own
+	@$(BIN)/python -m pytest --numprocesses=2 tests/project/test_wheel.py tests/wheels
+
 bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain driver; nothing passes or fails
 	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl dagster_io; do \
 		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
@@ -95,6 +103,7 @@ lint: $(VENV)/.installed-dev ## Check style, formatting and layers
 
 types: $(VENV)/.installed-dev ## Check types
 	@echo "== mypy" && $(BIN)/mypy
+	@echo "== pyright" && $(BIN)/pyright --warnings
 
 docs: $(VENV)/.installed-dev ## Build the documentation into site/
 	@echo "== docs" && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -105,5 +114,5 @@ screenshots: servers $(VENV)/.installed-dev ## Take the pictures of Dagster's pa
 check: lint types test docs ## Run everything that .ci/run runs
 
 clean: ## Remove the environments, caches and what was built; stores and their values stay
-	rm -rf $(VENV) $(BARE) $(OLDEST) site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BARE) $(OLDEST) .venv-3.* site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

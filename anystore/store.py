@@ -28,6 +28,7 @@ from anystore.errors import (
 from anystore.extras import load
 from anystore.keys import Key, Selection, parse_key, parse_prefix
 from anystore.listings import Entries
+from anystore.locks import Lock
 from anystore.opening import check_max_bytes, open_value, parse_opening, read_pieces
 from anystore.parts import PARQUET_MARK, is_parquet, put_parts, read_part, read_parts, unpacked
 from anystore.settings import Settings, read_default_settings, read_settings
@@ -35,7 +36,6 @@ from anystore.streams import iterate_lines
 from anystore.usage import Usage, measure_usage
 
 Ttl = float | timedelta
-BinaryMode = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 
 _BATCH = 1000
 LONGEST_TTL = 1000 * 365 * 86_400
@@ -844,15 +844,15 @@ class Store:
         )
         return context
 
-    def lock(self, name: str, *, ttl: Ttl = 30) -> Any:
-        """Give a lock that everyone who opens this store shares; see :class:`anystore.locks.Lock`.
+    def lock(self, name: str, *, ttl: Ttl = 30) -> Lock:
+        """Give a lock that everyone who opens this store shares.
 
         Args:
             name: A key-like name; it is apart from the keys of values.
             ttl: Seconds, or a timedelta, after which the lock of a holder that is gone may be taken over.
 
         Returns:
-            The :class:`anystore.locks.Lock`, for a ``with`` block.
+            The :class:`anystore.Lock`, for a ``with`` block.
 
         Raises:
             Unsupported: If the backend has no CREATE or no SWAP.
@@ -862,7 +862,7 @@ class Store:
             ...     lock.held, lock.token
             (True, 1)
         """
-        return load("anystore.locks").Lock(self._backend, name, ttl=_seconds(ttl))
+        return Lock(self._backend, name, ttl=_checked_seconds(ttl))
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
@@ -945,9 +945,11 @@ def _several(keys: Iterable[str]) -> Iterable[str]:
 
 
 def _seconds(ttl: Ttl | None) -> float | None:
-    """Check a time to live, and give it in seconds."""
-    if ttl is None:
-        return None
+    """Check a time to live, and give it in seconds; None is for ever."""
+    return None if ttl is None else _checked_seconds(ttl)
+
+
+def _checked_seconds(ttl: Ttl) -> float:
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_TTL:
         raise InvalidOption(

@@ -1,4 +1,4 @@
-"""A caller of the API, checked by mypy and never run: the types that users see."""
+"""A caller of the API, checked by mypy and pyright and never run: the types that users see."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,6 +13,7 @@ from anystore import (
     CrawlReport,
     Entry,
     Feature,
+    Lock,
     MirrorReport,
     Store,
     anycache,
@@ -64,6 +65,10 @@ def use_stores(path: Path) -> None:
     assert_type(Feature.SWAP in store.features, bool)
     assert_type(store.backend, Backend)
     assert_type(store.touch("t"), datetime)
+    with store.lock("nightly", ttl=timedelta(minutes=1)) as lock:
+        assert_type(lock, Lock)
+        assert_type(lock.token, int)
+        assert_type(lock.acquire(timeout=1), bool)
     with store.local_path("a") as local:
         assert_type(local, Path)
     with open_virtual("a", store, cache_dir=path, cache_size=5) as file:
@@ -112,7 +117,11 @@ def plain_cached(a: int, *, b: str = "") -> list[str]:
     return [b] * a
 
 
-@anycache(ttl=timedelta(hours=1), version=2, use_cache=lambda _: True, on_error="raise")
+def is_small(a: int) -> bool:
+    return a < 10
+
+
+@anycache(ttl=timedelta(hours=1), version=2, use_cache=is_small, on_error="raise")
 async def cached_later(a: int) -> Person:
     return Person(name=str(a))
 
