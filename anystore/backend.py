@@ -585,6 +585,21 @@ def _skip_deeper(backend: Backend, prefix: str) -> Iterator[Entry | str]:
                 break
 
 
+def read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
+    """Read a part of a value by a reader of its own; for a ``read`` that is made of ``reader``.
+
+    Args:
+        reader: The reader, which is open: what is missing was noticed by the call.
+        start: First byte.
+        stop: First byte not read, or None for all the rest.
+
+    Yields:
+        The bytes, in pieces.
+    """
+    with reader:
+        yield from reader.read(start, stop)
+
+
 def remaining_ttl(entry: Entry) -> float | None:
     """Give the seconds a value has left, for a copy that is to expire with it.
 

@@ -5,7 +5,7 @@ does not check it again. Nothing here touches a store.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import NewType
 
@@ -218,6 +218,29 @@ def match_glob(pattern: str) -> Callable[[str], bool]:
     """
     regex = _compile_glob(pattern)
     return lambda key: regex.fullmatch(key) is not None
+
+
+def parse_globs(glob: str | None, exclude: str | Collection[str]) -> list[str]:
+    """Check a pattern of what is wanted, and those of what is left out.
+
+    Args:
+        glob: The pattern of what is wanted, or None.
+        exclude: A pattern, or several, of what is left out.
+
+    Returns:
+        The patterns of what is left out.
+
+    Raises:
+        InvalidKey: If one of them is no glob.
+
+    Example:
+        >>> parse_globs("**/*.pdf", "drafts/**")
+        ['drafts/**']
+    """
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+    for pattern in excluded if glob is None else [glob, *excluded]:
+        match_glob(pattern)
+    return excluded
 
 
 @lru_cache(maxsize=256)

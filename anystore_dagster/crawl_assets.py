@@ -21,7 +21,7 @@ from dagster import (
 
 from anystore import CrawlReport, Store, crawl
 from anystore.crawling import Verify, check_options
-from anystore.keys import match_glob, private_key
+from anystore.keys import parse_globs, private_key
 from anystore_dagster.crawl_reports import (
     COMPLETE,
     FILES,
@@ -36,7 +36,7 @@ from anystore_dagster.crawl_reports import (
     log_progress,
     log_report,
 )
-from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
+from anystore_dagster.store_choice import StoreLike, asset_key, check_places, open_store, shown_store
 from anystore_dagster.values.crawls import CrawledFiles, crawled_files
 from anystore_dagster.values.known_stores import Places, remember_stores
 
@@ -134,10 +134,7 @@ def crawl_asset(
         >>> papers.key.to_user_string()
         'papers'
     """
-    check_store("source of a crawl", source)
-    check_store("target of a crawl", target)
-    if journal is not None:
-        check_store("journal of a crawl", journal)
+    check_places("crawl", source, target, journal)
     check_options(
         follow=follow,
         verify=verify,
@@ -147,10 +144,8 @@ def crawl_asset(
         max_bytes=max_bytes,
         concurrency=concurrency,
     )
-    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    for pattern in excluded if glob is None else [glob, *excluded]:
-        match_glob(pattern)
-    key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    excluded = parse_globs(glob, exclude)
+    key = asset_key(name, key_prefix)
 
     def open_places() -> tuple[Store, Store | None]:
         return open_store(target), None if journal is None else open_store(journal)

@@ -21,7 +21,7 @@ from dagster import (
 
 from anystore.crawling.ordered import ListedDocument, OrderedWalk
 from anystore.errors import InvalidOption
-from anystore.keys import match_glob
+from anystore.keys import parse_globs
 from anystore_dagster.crawl_partitions import CrawlPartitions
 from anystore_dagster.dagster_internals import UnresolvedAssetJobDefinition, instance_id
 from anystore_dagster.listing_memory import ListingMemory, digest_of
@@ -114,9 +114,7 @@ def listing_sensor(
         )
     if request_for is not None and partitions is not None and partitions.by != "document":
         raise InvalidOption("request_for= makes a request for each document; leave it out, or partition by document")
-    for pattern in (glob, *([exclude] if isinstance(exclude, str) else exclude)):
-        if pattern is not None:
-            match_glob(pattern)
+    parse_globs(glob, exclude)  # refused now, not by the first run
     plan = ListingPlan(
         partitions=partitions,
         request_for=request_for,

@@ -43,7 +43,7 @@ from anystore_dagster.crawl_reports import (
     place,
 )
 from anystore_dagster.dagster_internals import latest_metadata
-from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
+from anystore_dagster.store_choice import StoreLike, asset_key, check_places, open_store, shown_store
 from anystore_dagster.values.known_stores import Places, remember_stores
 from anystore_dagster.values.mirrors import MirroredFiles, MirrorManifest
 
@@ -143,8 +143,7 @@ def mirror_asset(
         >>> backup.key.to_user_string()
         'backup'
     """
-    check_store("source of a mirror", source)
-    check_store("target of a mirror", target)
+    check_places("mirror", source, target)
     Selection(prefix, exclude_prefix, glob)  # refuses now what the mirror would refuse
     check_options(
         compare=compare,
@@ -155,7 +154,7 @@ def mirror_asset(
         max_requests_per_second=max_requests_per_second,
         max_bytes_per_second=max_bytes_per_second,
     )
-    key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    key = asset_key(name, key_prefix)
     remember_stores(key.to_user_string(), lambda: (open_store(target), None))
 
     @asset(

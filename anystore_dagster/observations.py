@@ -19,7 +19,7 @@ from dagster import (
 
 from anystore.crawling.ordered import OrderedWalk, UnreadFolder
 from anystore.errors import BackendError
-from anystore.keys import match_glob
+from anystore.keys import parse_globs
 from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
 
 _KIND = {"dagster/kind/anystore": ""}
@@ -76,9 +76,7 @@ def observe_listing(
         'incoming'
     """
     check_store("source of an observation", source)
-    for pattern in (glob, *([exclude] if isinstance(exclude, str) else exclude)):
-        if pattern is not None:
-            match_glob(pattern)
+    parse_globs(glob, exclude)  # refused now, not by the first run
 
     def observe(context: OpExecutionContext) -> ObserveResult:
         store = open_store(source)

@@ -18,6 +18,7 @@ from dagster import (
     AssetIn,
     AssetKey,
     AssetsDefinition,
+    AutomationCondition,
     DynamicOut,
     DynamicOutput,
     In,
@@ -25,6 +26,7 @@ from dagster import (
     OpExecutionContext,
     Out,
     RetryPolicy,
+    graph_asset,
     op,
 )
 
@@ -73,7 +75,42 @@ class ShardSteps:
     op_tags: Mapping[str, Any] | None
     deps: SomeDeps = ()
 
-    def compose(self, executor: ExecutorFactory | None) -> Callable[[], Any]:
+    def make_asset(
+        self,
+        executor: ExecutorFactory | None,
+        *,
+        group_name: str | None,
+        description: str,
+        tags: Mapping[str, str] | None,
+        owners: Sequence[str] | None,
+        automation_condition: AutomationCondition[Any] | None,
+    ) -> AssetsDefinition:
+        """Make the asset whose graph these steps are.
+
+        Args:
+            executor: Does all in one step, instead of dynamic ones.
+            group_name: The group it is shown in.
+            description: What its values are.
+            tags: Its tags.
+            owners: Its owners.
+            automation_condition: When it is materialized by itself.
+
+        Returns:
+            The asset.
+        """
+        return graph_asset(
+            key=self.key,
+            group_name=group_name,
+            description=description,
+            tags=tags,
+            owners=owners,
+            automation_condition=automation_condition,
+            check_specs=self.checks,
+            ins=self.inputs,
+            kinds={"anystore"},
+        )(self._compose(executor))
+
+    def _compose(self, executor: ExecutorFactory | None) -> Callable[[], Any]:
         """Make the function that puts the graph together."""
         if executor is None:
             begin_op, shard_op, end_op = self._begin_op(), self._shard_op(), self._end_op()

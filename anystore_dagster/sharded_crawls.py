@@ -10,24 +10,22 @@ from typing import Any
 
 from dagster import (
     AssetCheckResult,
-    AssetKey,
     AssetsDefinition,
     AutomationCondition,
     MaterializeResult,
     OpExecutionContext,
     RetryPolicy,
-    graph_asset,
 )
 
 from anystore import BackendError, CrawlReport, Store, crawl
 from anystore.crawling import ShardOfCrawl, Verify, begin_shards, check_options, end_shards
 from anystore.crawling.sharding import begun_run
-from anystore.keys import match_glob
+from anystore.keys import parse_globs
 from anystore.shards import check_cut
 from anystore_dagster.crawl_assets import crawl_check_specs, crawl_result
 from anystore_dagster.crawl_reports import crawl_counts, log_progress
 from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, SomeDeps, ancestors, wait_for_all
-from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
+from anystore_dagster.store_choice import StoreLike, asset_key, check_places, open_store, shown_store
 from anystore_dagster.values.known_stores import Places, remember_stores
 
 _PER_HOST = 8
@@ -187,10 +185,7 @@ def sharded_crawl_asset(
     ShardOfCrawl(
         run=1, number=1, at_once=1 if at_once is None else at_once, max_requests_per_second=max_requests_per_second
     )
-    check_store("source of a crawl", source)
-    check_store("target of a crawl", target)
-    if journal is not None:
-        check_store("journal of a crawl", journal)
+    check_places("crawl", source, target, journal)
     check_options(
         verify=verify,
         allow_hosts=allow_hosts,
@@ -199,10 +194,8 @@ def sharded_crawl_asset(
         max_bytes=max_bytes,
         concurrency=concurrency,
     )
-    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    for pattern in excluded if glob is None else [glob, *excluded]:
-        match_glob(pattern)
-    key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    excluded = parse_globs(glob, exclude)
+    key = asset_key(name, key_prefix)
 
     def open_places() -> tuple[Store, Store | None]:
         return open_store(target), None if journal is None else open_store(journal)
@@ -270,14 +263,11 @@ def sharded_crawl_asset(
         op_tags=op_tags,
         deps=deps or (),
     )
-    return graph_asset(
-        key=key,
+    return steps.make_asset(
+        executor,
         group_name=group_name,
         description=description or f"Documents of {shown_store(source)}, fetched into {shown_store(target)}.",
         tags=tags,
         owners=owners,
         automation_condition=automation_condition,
-        check_specs=steps.checks,
-        ins=steps.inputs,
-        kinds={"anystore"},
-    )(steps.compose(executor))
+    )

@@ -7,12 +7,10 @@ from typing import Any
 
 import orjson
 from dagster import (
-    AssetKey,
     AssetsDefinition,
     AutomationCondition,
     OpExecutionContext,
     RetryPolicy,
-    graph_asset,
 )
 
 from anystore import DoesNotExist, MirrorReport, Store, mirror
@@ -23,7 +21,7 @@ from anystore.shards import Shard, check_cut
 from anystore_dagster.crawl_reports import log_progress
 from anystore_dagster.mirror_assets import Content, mirror_check_specs, mirror_counts, mirror_result, read_content
 from anystore_dagster.shard_steps import ExecutorFactory, ShardSteps, SomeDeps, ancestors
-from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
+from anystore_dagster.store_choice import StoreLike, asset_key, check_places, open_store, shown_store
 from anystore_dagster.values.known_stores import remember_stores
 
 _MOST_DELETE = 1000
@@ -237,8 +235,7 @@ def sharded_mirror_asset(
         'backup'
     """
     check_cut(shards, depth)
-    check_store("source of a mirror", source)
-    check_store("target of a mirror", target)
+    check_places("mirror", source, target)
     selection = (prefix, exclude_prefix, glob)
     Selection(*selection)  # refuses now what the mirror would refuse
     check_options(
@@ -250,7 +247,7 @@ def sharded_mirror_asset(
         max_requests_per_second=max_requests_per_second,
         max_bytes_per_second=max_bytes_per_second,
     )
-    key = AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    key = asset_key(name, key_prefix)
     remember_stores(key.to_user_string(), lambda: (open_store(target), None))
     sharers = shards if executor is None else 1
     options: dict[str, Any] = {
@@ -328,17 +325,14 @@ def sharded_mirror_asset(
         op_tags=op_tags,
         deps=deps or (),
     )
-    return graph_asset(
-        key=key,
+    return steps.make_asset(
+        executor,
         group_name=group_name,
         description=description or f"What {shown_store(source)} has, copied to {shown_store(target)}.",
         tags=tags,
         owners=owners,
         automation_condition=automation_condition,
-        check_specs=steps.checks,
-        ins=steps.inputs,
-        kinds={"anystore"},
-    )(steps.compose(executor))
+    )
 
 
 def token_of(run_id: str) -> str:

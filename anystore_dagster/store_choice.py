@@ -1,4 +1,8 @@
-"""A store as definitions name it: by its URI, by itself, or by a resource."""
+"""What definitions name: stores, by their URI, by themselves or by a resource, and the key of an asset."""
+
+from collections.abc import Sequence
+
+from dagster import AssetKey
 
 from anystore import InvalidOption, Store, get_store
 from anystore.uris import parse_uri
@@ -26,6 +30,42 @@ def check_store(role: str, store: StoreLike) -> None:
         parse_uri(store)
     elif not isinstance(store, Store | AnystoreResource):
         raise InvalidOption(f"{role} is a URI, a Store or an AnystoreResource, not {type(store).__name__}")
+
+
+def check_places(work: str, source: StoreLike, target: StoreLike, journal: StoreLike | None = None) -> None:
+    """Refuse a source, a target or a journal that is no store, when definitions load.
+
+    Args:
+        work: What they are for: ``crawl`` or ``mirror``.
+        source: The store to read.
+        target: The store to fill.
+        journal: The store of the journal, if it has one of its own.
+
+    Raises:
+        InvalidOption: If one of them is no store.
+        InvalidUri: If one of them is a text that is no URI.
+    """
+    check_store(f"source of a {work}", source)
+    check_store(f"target of a {work}", target)
+    if journal is not None:
+        check_store(f"journal of a {work}", journal)
+
+
+def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> AssetKey:
+    """Make the key of an asset as ``@asset`` does.
+
+    Args:
+        name: Its name.
+        key_prefix: The folders of its key: one, several or none.
+
+    Returns:
+        The key.
+
+    Example:
+        >>> asset_key("papers", "raw").to_user_string()
+        'raw/papers'
+    """
+    return AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
 
 
 def open_store(store: StoreLike) -> Store:

@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -25,7 +24,7 @@ import boto3
 from azure.storage.blob import ContainerClient
 from botocore.config import Config
 
-from tests.servers import HOST, ServerError, child, free_port
+from tests.servers import HOST, answers, child, find_program, free_port
 
 BUCKET = "anystore-tests"
 REGION = "us-east-1"
@@ -60,33 +59,6 @@ class ObjectServer:
     def azure(self) -> ContainerClient:
         """Make a client of Microsoft's own."""
         return ContainerClient(self.url, BUCKET, credential=self.password)
-
-
-def find_program(name: str, *, install: str, folders: Sequence[Path] = ()) -> str:
-    """Find a program beside this Python, in the folders, or on the path."""
-    places = [str(Path(sys.executable).parent), *map(str, folders), os.environ.get("PATH", "")]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise ServerError(f"{name} is missing: {install}")
-    return found
-
-
-def answers(port: int, path: str, *statuses: int) -> Callable[[], None]:
-    """Make a check that a GET of ``path`` is answered with one of the statuses."""
-
-    def check() -> None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        try:
-            connection.request("GET", path)
-            status = connection.getresponse().status
-        except http.client.HTTPException as error:
-            raise OSError(f"port {port} answers strangely: {error!r}") from error
-        finally:
-            connection.close()
-        if status not in statuses:
-            raise OSError(f"port {port} answers {status}")
-
-    return check
 
 
 @contextlib.contextmanager

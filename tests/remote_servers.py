@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from tests.servers import HOST, ServerError, child, free_port
+from tests.servers import HOST, answers, child, find_program, free_port
 
 USER = "anystore"
 PASSWORD = "s3cret/p#ss"
@@ -61,15 +61,6 @@ class RemoteServer:
         self.stop()
 
 
-def find_program(name: str, *, install: str) -> str:
-    """Find a program beside this Python, on the path, or among the system's own."""
-    places = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise ServerError(f"{name} is missing: {install}")
-    return found
-
-
 def greets(port: int, expected: bytes) -> Callable[[], None]:
     """Make a check that a server says hello, as SSH's and FTP's do."""
 
@@ -78,24 +69,6 @@ def greets(port: int, expected: bytes) -> Callable[[], None]:
             greeting = connection.recv(64)
         if not greeting.startswith(expected):
             raise OSError(f"port {port} greets with {greeting!r}")
-
-    return check
-
-
-def answers(port: int, *statuses: int) -> Callable[[], None]:
-    """Make a check that a web server answers with one of the statuses."""
-
-    def check() -> None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        try:
-            connection.request("OPTIONS", "/")
-            status = connection.getresponse().status
-        except http.client.HTTPException as error:
-            raise OSError(f"port {port} answers strangely: {error!r}") from error
-        finally:
-            connection.close()
-        if status not in statuses:
-            raise OSError(f"port {port} answers {status}")
 
     return check
 
@@ -216,7 +189,7 @@ def wsgidav() -> Iterator[RemoteServer]:
         argv += ["--auth", "anonymous", "--server", "cheroot", "--no-config", "--quiet"]
 
         def run() -> contextlib.AbstractContextManager[Any]:
-            return child(argv, answers(port, 200, 401), log=Path(name) / "log")
+            return child(argv, answers(port, "/", 200, 401, method="OPTIONS"), log=Path(name) / "log")
 
         with RemoteServer(f"webdav://{HOST}:{port}", port, root, run) as server:
             yield server
@@ -279,7 +252,11 @@ def apache() -> Iterator[RemoteServer]:
                 shutil.chown(path, _APACHE_USER, _APACHE_USER)
 
         def run() -> contextlib.AbstractContextManager[Any]:
-            return child([*argv, "-f", str(home / "conf"), "-X"], answers(port, 200, 401), log=home / "log")
+            return child(
+                [*argv, "-f", str(home / "conf"), "-X"],
+                answers(port, "/", 200, 401, method="OPTIONS"),
+                log=home / "log",
+            )
 
         config = {"username": USER, "password": PASSWORD}
         with RemoteServer(f"webdav://{HOST}:{port}/dav", port, root / "dav", run, config) as server:

@@ -129,6 +129,33 @@ def child(argv: Sequence[str], ready: Callable[[], None], *, log: Path) -> Itera
         process.wait()
 
 
+def find_program(name: str, *, install: str, folders: Sequence[Path] = ()) -> str:
+    """Find a program beside this Python, in the folders, on the path, or among the system's own."""
+    places = [str(Path(sys.executable).parent), *map(str, folders), os.environ.get("PATH", ""), "/usr/sbin", "/usr/bin"]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise ServerError(f"{name} is missing: {install}")
+    return found
+
+
+def answers(port: int, path: str, *statuses: int, method: str = "GET") -> Callable[[], None]:
+    """Make a check that a web server answers a request for ``path`` with one of the statuses."""
+
+    def check() -> None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        try:
+            connection.request(method, path)
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"port {port} answers strangely: {error!r}") from error
+        finally:
+            connection.close()
+        if status not in statuses:
+            raise OSError(f"port {port} answers {status}")
+
+    return check
+
+
 def _wait_until_ready(
     argv: Sequence[str], process: subprocess.Popen[bytes], ready: Callable[[], None], *, log: Path
 ) -> None:

@@ -10,8 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.remote_servers import answers, find_program
-from tests.servers import HOST, child, free_port
+from tests.servers import HOST, answers, child, find_program, free_port
 
 _MODULES = "mpm_event authn_core authz_core dir mime autoindex"
 _USER = "www-data"
@@ -50,7 +49,9 @@ def apache_listing(root: Path, *, options: str = "FancyIndexing NameWidth=*", ex
         if os.geteuid() == 0:
             for path in (home, *home.rglob("*")):
                 shutil.chown(path, _USER, _USER)
-        with child([*argv, "-f", str(home / "conf"), "-X"], answers(port, 200), log=home / "log"):
+        with child(
+            [*argv, "-f", str(home / "conf"), "-X"], answers(port, "/", 200, method="OPTIONS"), log=home / "log"
+        ):
             yield f"http://{HOST}:{port}/"
 
 
@@ -72,7 +73,9 @@ def lighttpd(root: Path) -> Iterator[str]:
             server.stat-cache-engine = "disable"
             mimetype.assign = ("" => "application/octet-stream")
         """)
-        with child([program, "-D", "-f", str(home / "conf")], answers(port, 200), log=home / "log"):
+        with child(
+            [program, "-D", "-f", str(home / "conf")], answers(port, "/", 200, method="OPTIONS"), log=home / "log"
+        ):
             yield f"http://{HOST}:{port}/"
 
 
@@ -88,5 +91,5 @@ def caddy(root: Path) -> Iterator[str]:
             f"http://{HOST}:{port} {{\n bind {HOST}\n root * {root}\n file_server browse\n}}\n"
         )
         argv = [program, "run", "--adapter", "caddyfile", "--config", str(home / "conf")]
-        with child(argv, answers(port, 200), log=home / "log"):
+        with child(argv, answers(port, "/", 200, method="OPTIONS"), log=home / "log"):
             yield f"http://{HOST}:{port}/"

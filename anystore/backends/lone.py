@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, NoReturn
 
-from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer
+from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer, read_and_close
 from anystore.errors import AlreadyExists, AnystoreError, BackendError, DoesNotExist
 from anystore.keys import Key
 
@@ -47,12 +47,7 @@ class FileBackend(Backend):
         return b"".join(self.read(key))
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        return self._read_and_close(self.reader(key), start, stop)
-
-    @staticmethod
-    def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
-        with reader:
-            yield from reader.read(start, stop)
+        return read_and_close(self.reader(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
         try:

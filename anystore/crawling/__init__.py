@@ -19,7 +19,7 @@ from anystore.crawling.run import CrawlRun, Limits, Verify
 from anystore.crawling.sharding import Part, ShardOfCrawl, begin_shards, end_shards, forget_runs, held_part
 from anystore.errors import InvalidOption
 from anystore.extras import load
-from anystore.keys import Selection, match_glob, private_key
+from anystore.keys import Selection, match_glob, parse_globs, private_key
 from anystore.progress import ProgressOption, Tracker
 from anystore.store import Store, get_store
 
@@ -115,11 +115,12 @@ def crawl(
     if shard is not None and follow == "links":
         raise InvalidOption("follow='links' cannot be done in shards, since a page may link into any of them")
     listing, store = _open(source), _open(target)
-    _check_apart(listing, store, [exclude] if isinstance(exclude, str) else exclude)
+    excluded = parse_globs(glob, exclude)
+    _check_apart(listing, store, excluded)
     memory = store if journal is None else _open(journal)
     for written in (store, memory):
         written.backend.require_write(private_key("crawl"))
-    covers = _covers(glob, [exclude] if isinstance(exclude, str) else exclude)
+    covers = _covers(glob, excluded)
     with (
         room_for_index(),
         Tracker(f"crawling {listing.uri}", progress) as tracker,

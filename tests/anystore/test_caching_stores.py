@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 import threading
-import uuid
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,38 +12,14 @@ import pytest
 
 from anystore import Feature, anycache, get_store
 from tests.database_servers import postgres
-from tests.object_servers import BUCKET
-
-
-def _place(kind, ask, path):
-    """Give the URI and the configuration of an empty store."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    match kind:
-        case "memory":
-            return f"memory://{name}", {}
-        case "folder":
-            return f"{path}/folder", {}
-        case "fsspec":
-            return f"fsspec+file://{path}/folder", {}
-        case "zip":
-            return f"{path}/archive.zip", {}
-        case "sqlite":
-            return f"sqlite:///{path}/store.db", {}
-        case "postgres":
-            return ask("postgres_server").url, {"table": name}
-        case "redis":
-            return f"redis://127.0.0.1:{ask('redis_server').port}/0/{name}", {}
-        case "seaweedfs" | "moto":
-            return f"s3://{BUCKET}/{name}", ask(f"{kind}_server").config
-    raise ValueError(kind)
-
+from tests.places import make_place
 
 KINDS = ["memory", "folder", "fsspec", "zip", "sqlite", "postgres", "redis", "seaweedfs", "moto"]
 
 
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
-    return _place(request.param, request.getfixturevalue, tmp_path)
+    return make_place(request.param, request.getfixturevalue, tmp_path)
 
 
 @pytest.fixture

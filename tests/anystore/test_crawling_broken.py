@@ -12,6 +12,7 @@ from anystore.backends.wrap import PrefixBackend
 from anystore.crawling import crawl, documents, journal, web
 from anystore.store import Store
 from anystore.web.fetcher import Fetcher
+from tests.crawled import stored
 from tests.raw_http import LAST_MODIFIED, answer, chunks, raw_http
 
 MIB = 1 << 20
@@ -41,10 +42,6 @@ PYTHON = "<title>Directory listing for /</title><h1>Directory listing for /</h1>
 def python_page(*names):
     rows = "".join(f'<li><a href="{name}">{name}</a></li>' for name in names)
     return answer(PYTHON.format(rows).encode(), Content_Type="text/html")
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Servers that mean harm, or are broken: nothing false is stored, nobody else asked, nothing incomplete looks whole."""
 
 import gzip
-import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,24 +12,12 @@ from anystore.crawling import crawl, documents
 from anystore.web.addresses import AddressGuard
 from anystore.web.client import Client
 from anystore.web.fetcher import Fetch, Fetcher
+from tests.crawled import fill, stored
 from tests.faults import Fault, faulty_http
 from tests.servers import nginx
 
-LONG_AGO = time.time() - 7200
 MIB = 1 << 20
 HTML = {"Content-Type": "text/html"}
-
-
-def fill(root, files, moment=LONG_AGO):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, (moment, moment))
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 def page_of(*links, end="</pre></body></html>"):

@@ -16,11 +16,11 @@ from anystore import Store, get_store
 from anystore.crawling import crawl, documents, journal, runs
 from anystore.keys import private_key
 from tests.anystore.test_crawling_stores import Counting
+from tests.crawled import LONG_AGO, fill, stored
 from tests.object_servers import BUCKET, moto
 from tests.remote_servers import openssh, pyftpd, wsgidav
 
 VALUES = {f"folder {number % 3}/value {number}": f"v{number}".encode() * 100 for number in range(12)}
-LONG_AGO = time.time() - 7200
 
 KILLED = """
 import json, os, signal, sys
@@ -41,18 +41,6 @@ def kill(source, target, when, config=()):
     argv = [sys.executable, "-c", KILLED, str(source), str(target), when, json.dumps(dict(config))]
     child = subprocess.run(argv, check=False, timeout=120)
     assert child.returncode == -signal.SIGKILL
-
-
-def fill(root, files, moment=LONG_AGO):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, (moment, moment))
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 @pytest.fixture

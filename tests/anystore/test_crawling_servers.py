@@ -1,7 +1,6 @@
 """The same nasty tree from every server that lists folders."""
 
 import os
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -9,12 +8,12 @@ import pytest
 from anystore import get_store
 from anystore.crawling import crawl, documents
 from anystore.web.fetcher import Fetcher
+from tests.crawled import LONG_AGO, stored
 from tests.object_servers import BUCKET
 from tests.remote_servers import apache, wsgidav
 from tests.servers import nginx, python_http
 from tests.web_servers import apache_listing, caddy, lighttpd
 
-LONG_AGO = time.time() - 7200
 NAMES = [
     *("plain.txt", "a b.txt", " lead", "50%.txt", "x%2Fy", "%41", "a+b", "number #1", "q?x=1&y=2", "semi;colon"),
     *('it\'s "quoted"', "<b>&amp;<b>", "tab\tbed", "12:30", "https:example.org", "javascript:x", "[set]*", "{x,y}"),
@@ -82,10 +81,6 @@ def tree(tmp_path):
         for path in (tmp_path, *tmp_path.parents[:3]):
             path.chmod(0o755)
     return root
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 @pytest.mark.parametrize("name", SERVERS)

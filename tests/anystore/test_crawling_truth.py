@@ -11,23 +11,11 @@ import pytest
 from anystore import get_store
 from anystore.crawling import crawl, documents
 from anystore.crawling import run as crawl_run
+from tests.crawled import fill, stored
 from tests.faults import Fault, faulty_http
 from tests.servers import nginx
 
-LONG_AGO = time.time() - 7200
 MIB = 1 << 20
-
-
-def fill(root, files, moment=LONG_AGO):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, (moment, moment))
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 @pytest.fixture

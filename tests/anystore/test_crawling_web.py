@@ -18,20 +18,11 @@ from anystore.backends.wrap import PrefixBackend
 from anystore.crawling import crawl, documents
 from anystore.crawling.keeping import is_suspicious
 from anystore.keys import is_private, private_key
+from tests.crawled import fill, stored
 from tests.faults import Fault, faulty_http
 from tests.servers import nginx
 
-LONG_AGO = time.time() - 7200
 MIB = 1 << 20
-
-
-def fill(root, files, *, moment=LONG_AGO):
-    for name, data in files.items():
-        path = os.path.join(os.fsencode(root), name if isinstance(name, bytes) else os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data if isinstance(data, bytes) else data.encode())
-        os.utime(path, (moment, moment))
 
 
 @pytest.fixture
@@ -45,10 +36,6 @@ def no_delay(_client, _failures):
 
 def gets(server):
     return [path for method, path, _ in server.requests() if method == "GET"]
-
-
-def stored(target):
-    return {key: target.get(key) for key in target.iterate_keys()}
 
 
 @pytest.mark.parametrize("form", ["html", "json", "xml"])

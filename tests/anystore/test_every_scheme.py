@@ -11,33 +11,7 @@ import pytest
 
 from anystore import Feature, cli, get_store
 from anystore.errors import CodecError, DoesNotExist
-from tests.object_servers import BUCKET
-
-
-def _place(kind, ask, path):
-    """Give the URI and the configuration of an empty store."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    match kind:
-        case "folder":
-            return f"{path}/folder", {}
-        case "fsspec":
-            return f"fsspec+file://{path}/folder", {}
-        case "zip":
-            return f"{path}/archive.zip", {}
-        case "sqlite":
-            return f"sqlite:///{path}/store.db", {}
-        case "postgres" | "mariadb":
-            return ask(f"{kind}_server").url, {"table": name}
-        case "redis" | "valkey":
-            return f"{kind}://127.0.0.1:{ask(f'{kind}_server').port}/0/{name}", {}
-        case "seaweedfs" | "moto":
-            return f"s3://{BUCKET}/{name}", ask(f"{kind}_server").config
-        case "azurite":
-            server = ask("azurite_server")
-            config = {"account_name": server.user, "account_key": server.password, "endpoint_url": server.url}
-            return f"az://{BUCKET}/{name}", config
-    raise ValueError(kind)
-
+from tests.places import make_place
 
 KINDS = [
     "folder",
@@ -56,7 +30,7 @@ KINDS = [
 
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
-    return _place(request.param, request.getfixturevalue, tmp_path)
+    return make_place(request.param, request.getfixturevalue, tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from upath import UPath
 from zarr.storage import FsspecStore
 
-from tests.filesystem_stores import REAL, opened, place
+from tests.filesystem_stores import REAL, opened
+from tests.places import make_place
 
 ROWS = 3000
 
@@ -49,7 +50,7 @@ def fs(store):
 @pytest.fixture
 def options(kind, request, tmp_path):
     """What ``storage_options`` holds for URLs that begin with ``anystore://``."""
-    uri, config = place(kind, request.getfixturevalue, tmp_path)
+    uri, config = make_place(kind, request.getfixturevalue, tmp_path)
     return {"uri": uri, "backend_config": config}
 
 

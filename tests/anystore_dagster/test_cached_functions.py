@@ -12,7 +12,7 @@ import pytest
 from anystore import anycache, get_store
 from anystore.errors import InvalidOption
 from anystore_dagster import AnystoreResource
-from tests.dagster_places import make_place
+from tests.places import make_place
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from anystore_dagster import (
 )
 from anystore_dagster.row_counts import count_rows
 from anystore_dagster.stored import BlobRef
-from tests.dagster_places import KINDS, make_place
+from tests.places import SHARED, make_place
 
 LETTERS = dg.StaticPartitionsDefinition(["a", "b", "c"])
 GRID = dg.MultiPartitionsDefinition({"day": dg.StaticPartitionsDefinition(["d1", "d2"]), "area": LETTERS})
@@ -67,7 +67,7 @@ def instance():
         yield instance
 
 
-@pytest.fixture(params=[*KINDS, "memory"])
+@pytest.fixture(params=[*SHARED, "memory"])
 def anywhere(request, tmp_path, instance):
     if request.param == "memory":
         return Bench(f"memory://{tmp_path.name}", {}, instance)

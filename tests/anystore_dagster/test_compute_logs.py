@@ -20,7 +20,7 @@ from anystore.errors import BackendError, InvalidOption, InvalidUri, Unsupported
 from anystore.store import Store
 from anystore_dagster import AnystoreComputeLogManager
 from anystore_dagster.stored_logs import StoredLogs
-from tests.dagster_places import KINDS, make_place
+from tests.places import SHARED, make_place
 
 ROOT = Path(__file__).parents[2]
 OUT, ERR = ComputeIOType.STDOUT, ComputeIOType.STDERR
@@ -88,7 +88,7 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHARED)
 def place(request, tmp_path):
     return make_place(request.param, request.getfixturevalue, tmp_path)
 
@@ -131,7 +131,7 @@ def run(path, environment, script, *arguments):
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("kind", "job"), [("folder", "work_here"), *((kind, "work") for kind in KINDS)])
+@pytest.mark.parametrize(("kind", "job"), [("folder", "work_here"), *((kind, "work") for kind in SHARED)])
 def test_another_machine_shows_what_a_run_printed(kind, job, request, tmp_path):
     uri, options = make_place(kind, request.getfixturevalue, tmp_path)
     environment = write_home(tmp_path, uri, options, prefix="logs of/dagster")

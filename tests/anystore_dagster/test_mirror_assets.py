@@ -9,7 +9,7 @@ from anystore import CodecError, get_store
 from anystore.errors import InvalidKey, InvalidOption, InvalidUri
 from anystore_dagster import AnystoreIOManager, AnystoreResource, FileCollection, mirror_asset
 from anystore_dagster.values.mirrors import MirroredFiles, open_mirror
-from tests.dagster_places import KINDS, make_place
+from tests.places import SHARED, make_place
 
 SOUR = "sour" * 80 + ".txt"  # a name that no folder holds
 
@@ -68,7 +68,7 @@ def test_what_is_missing_is_copied(tmp_path, source, run, instance):
     assert version(instance) != before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARED)
 def test_the_data_version_changes_with_the_content(kind, request, tmp_path, source, run):
     instance = request.getfixturevalue("instance")
     uri, config = make_place(kind, request.getfixturevalue, tmp_path)

@@ -23,7 +23,7 @@ from anystore_dagster import (
     PipesAnystoreMessageWriter,
 )
 from anystore_dagster.outside_pipes import CHUNK_BYTES, PARAMS, StoreChannel, chunk_key
-from tests.dagster_places import KINDS, make_place
+from tests.places import SHARED, make_place
 
 ROOT = Path(__file__).parents[2]
 HEAD = """
@@ -83,7 +83,7 @@ class Outside:
             return result, [event.user_message for event in events] + errors, custom
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHARED)
 def outside(request, tmp_path):
     return Outside(*make_place(request.param, request.getfixturevalue, tmp_path), tmp_path)
 

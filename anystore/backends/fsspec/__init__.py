@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close
 from anystore.backends.fsspec.files import Info
 from anystore.backends.fsspec.media import ANY, Medium
 from anystore.backends.fsspec.options import check_arguments, class_of, find_filesystem, read_location, text_secrets
@@ -104,7 +104,7 @@ class FsspecBackend(Backend):
         return self._medium.get(self._files, key)
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        return _read_and_close(self.reader(key), start, stop)
+        return read_and_close(self.reader(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
         return self._medium.open_reader(self._files, key)
@@ -178,11 +178,6 @@ def _medium_of(protocol: str) -> Medium:
     module = _MODULE_OF_PROTOCOL.get(protocol)
     medium: Medium = load(f"anystore.backends.fsspec.{module}").MEDIUM if module else ANY
     return medium
-
-
-def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
-    with reader:
-        yield from reader.read(start, stop)
 
 
 def _restore(protocol: str, root: str, arguments: Mapping[str, Any], uri: str, hidden: frozenset[str]) -> FsspecBackend:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options, read_and_close
 from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
 from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
@@ -76,12 +76,7 @@ class LocalBackend(Backend):
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Read from a file descriptor of its own, which stays with the version it opened."""
-        return self._read_and_close(self.reader(key), start, stop)
-
-    @staticmethod
-    def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
-        with reader:
-            yield from reader.read(start, stop)
+        return read_and_close(self.reader(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
         """Bind a file descriptor."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close
 from anystore.backends.redis.address import Address, parse_address
 from anystore.backends.redis.client import PIECE_BYTES, Client, Command
 from anystore.backends.redis.entries import entry_of, milliseconds, wants_version
@@ -71,7 +71,7 @@ class RedisBackend(Backend):
         _, _, part = self._part(key, start, stop)
         if part is not None:
             return iter((part,) if part else ())
-        return _read_and_close(self._watch(key), start, stop)
+        return read_and_close(self._watch(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
         """Fetch a short value whole, or watch a long one; then the reader holds two connections of its own."""
@@ -314,8 +314,3 @@ class RedisBackend(Backend):
 
 def _restore(address: Address, prefix: str) -> RedisBackend:
     return RedisBackend(address, prefix=prefix)
-
-
-def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
-    with reader:
-        yield from reader.read(start, stop)
