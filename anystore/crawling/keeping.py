@@ -13,8 +13,8 @@ from mimetypes import guess_type
 from anystore.backend import Backend
 from anystore.backends.wrap import unwrap
 from anystore.crawling.records import Record
-from anystore.crawling.run import Outcome, Task, What, check_rival
 from anystore.crawling.storing import Refused, Storing, asked
+from anystore.crawling.tasks import Outcome, Task, What, check_rival
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, VersionMismatch
 from anystore.keys import Key, private_key
 from anystore.web.client import Client, Response

@@ -5,7 +5,7 @@ import zlib
 from datetime import datetime
 from functools import lru_cache
 
-from anystore.crawling.run import Listed
+from anystore.crawling.tasks import Listed
 from anystore.errors import BackendError
 from anystore.web.fetcher import Fetched
 from anystore.web.listing import ListedEntry, Listing

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from anystore.crawling.keeping import AT_ONCE_BYTES, Job, Keeper
-from anystore.crawling.run import Outcome, Task
+from anystore.crawling.tasks import Outcome, Task
 from anystore.web.fetcher import Fetched
 
 _Stored = tuple[float, list[tuple[Task, Outcome]]]

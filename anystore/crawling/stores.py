@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from anystore.backend import Backend, Entry
-from anystore.crawling.run import CrawlRun, Listed, Outcome, Task, What, check_rival
+from anystore.crawling.run import CrawlRun
 from anystore.crawling.storing import Refused, Storing
+from anystore.crawling.tasks import Listed, Outcome, Task, What, check_rival
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, ForeignNameWarning, VersionMismatch
 from anystore.keys import Key
 from anystore.web.digests import Checksums

@@ -17,8 +17,9 @@ from anystore.crawling.frontier import Frontier, Page
 from anystore.crawling.keeping import Job, Keeper, conditions, unchanged
 from anystore.crawling.pages import MAX_PAGE_BYTES, is_loop, leads_into_folder, listed_of, page_of, signature
 from anystore.crawling.policy import Policy, robots_url
-from anystore.crawling.run import CrawlRun, Listed, Outcome
+from anystore.crawling.run import CrawlRun
 from anystore.crawling.storers import Storers
+from anystore.crawling.tasks import Listed, Outcome
 from anystore.errors import AnystoreError, BackendError
 from anystore.keys import PRIVATE_FOLDER, is_key
 from anystore.web.addresses import AddressGuard, is_proxied

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from anystore.crawling.keeping import AT_ONCE_BYTES, Job
-from anystore.crawling.run import Listed, Outcome, Task
 from anystore.crawling.storers import Storers
+from anystore.crawling.tasks import Listed, Outcome, Task
 from anystore.web.fetcher import Fetch, Fetched
 from anystore.web.headers import Headers
 
