@@ -13,7 +13,7 @@ from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
-from anystore.backend import CHUNK_BYTES, Backend, Feature, Reader, Writer
+from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer
 from anystore.errors import AlreadyExists, DoesNotExist, VersionMismatch
 from anystore.keys import Key
 
@@ -249,7 +249,7 @@ class AppendWriter(Writer):
         self._spool.write(data)
         return len(data)
 
-    def commit(self) -> Any:
+    def commit(self) -> Entry:
         """Append everything in one step."""
         size = self._spool.tell()
         self._spool.seek(0)

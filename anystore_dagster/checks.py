@@ -18,6 +18,7 @@ from dagster import (
     AssetKey,
     AssetRecordsFilter,
     AssetsDefinition,
+    AutomationCondition,
     InputContext,
     MetadataValue,
     OutputContext,
@@ -81,7 +82,7 @@ def value_exists(
     partitions_def: PartitionsDefinition[Any] | None = None,
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR,
     blocking: bool = False,
-    automation_condition: Any = None,
+    automation_condition: AutomationCondition[Any] | None = None,
 ) -> AssetChecksDefinition:
     """Make a check that an asset's value is in its store; nothing is read of it.
 
@@ -132,7 +133,7 @@ def checksum_matches(
     partitions_def: PartitionsDefinition[Any] | None = None,
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR,
     blocking: bool = False,
-    automation_condition: Any = None,
+    automation_condition: AutomationCondition[Any] | None = None,
 ) -> AssetChecksDefinition:
     """Make a check that an asset's bytes are those that Dagster saw when it was materialized last.
 
@@ -193,7 +194,7 @@ def row_count_at_least(
     partitions_def: PartitionsDefinition[Any] | None = None,
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR,
     blocking: bool = False,
-    automation_condition: Any = None,
+    automation_condition: AutomationCondition[Any] | None = None,
 ) -> AssetChecksDefinition:
     """Make a check that a table, or each partition of it, has enough rows; a JSON list has them, too.
 
@@ -257,7 +258,7 @@ def _make_check(
     description: str,
     severity: AssetCheckSeverity,
     blocking: bool,
-    automation_condition: Any,
+    automation_condition: AutomationCondition[Any] | None,
 ) -> AssetChecksDefinition:
     def check(context: AssetCheckExecutionContext) -> AssetCheckResult:
         manager = getattr(context.resources, target.io_manager_key)
