@@ -16,7 +16,7 @@ USES = {
     f"os.environ['ANYSTORE_FILE'] = 's.yaml'\n{STORE}assert get_store().uri == 'memory://x'",
     "http": STORE + "get_store('https://host.invalid/files/')",
     "arrow": "import pyarrow\n" + STORE + "get_store('./x').put('t', pyarrow.table({'a': [1]}))\n"
-    "assert get_store('./x').get('t').num_rows == 1",
+    "assert get_store('./x').get('t', serialization_mode='parquet').num_rows == 1",
     "s3": STORE + "get_store('s3://bucket', backend_config={'region': 'eu'})",
     "gcs": STORE + "get_store('gs://bucket')",
     "azure": STORE + "get_store('az://container', backend_config={'account_name': 'a'})",
