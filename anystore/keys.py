@@ -343,37 +343,56 @@ def _set_end(pattern: str, opening: int) -> int:
 
 
 def _glob_regex(pattern: str) -> str:
-    """Turn a glob without braces into a regular expression."""
-    segments = pattern.split("/")
-    parts: list[str] = []
-    for number, segment in enumerate(segments):
-        last = number == len(segments) - 1
-        if segment != "**":
-            parts.append(_segment_regex(segment) + ("" if last else "/"))
-        elif last:
-            parts.append(".+")
-        elif not parts or parts[-1] != "(?:.+/)?":  # `**/**/` means `**/`, and would match slowly
-            parts.append("(?:.+/)?")
+    """Turn a glob without braces into a regular expression.
+
+    What stands between two ``**`` has a number of segments that does not vary, so that the first place where it fits
+    leaves the most for what follows. No other place is tried (``(?>…)``): trying all would take for ever.
+    """
+    runs: list[list[str]] = [[]]
+    for segment in pattern.split("/"):
+        if segment == "**":
+            runs.append([])
+        else:
+            runs[-1].append(_segment_regex(segment))
+    first, *others = runs
+    if not others:
+        return "/".join(first)
+    *middle, last = others
+    parts = [f"{segment}/" for segment in first]
+    parts += [f"(?>{_ANY_FOLDERS}{'/'.join(run)}/)" for run in middle if run]  # `**/**/` means `**/`
+    parts.append(rf"(?>{_ANY_FOLDERS}{'/'.join(last)}\Z)" if last else ".+")
     return "".join(parts)
 
 
+_ANY_FOLDERS = "(?:[^/]++/)*?"
+_SEGMENT_END = r"(?=/|\Z)"
+
+
 def _segment_regex(segment: str) -> str:
-    """Turn one segment of a glob into a regular expression that stays inside a segment."""
-    parts: list[str] = []
+    """Turn one segment of a glob into a regular expression that stays inside a segment.
+
+    As with ``**``: what stands between two stars has one length, and is taken where it first fits.
+    """
+    chunks: list[list[str]] = [[]]
     position = 0
     while position < len(segment):
         sign = segment[position]
         if sign == "*":
-            if not parts or parts[-1] != "[^/]*":
-                parts.append("[^/]*")
+            chunks.append([])
         elif sign == "?":
-            parts.append("[^/]")
+            chunks[-1].append("[^/]")
         elif sign == "[" and (end := _set_end(segment, position)) > position:
-            parts.append(_set_regex(segment[position + 1 : end]))
+            chunks[-1].append(_set_regex(segment[position + 1 : end]))
             position = end
         else:
-            parts.append(re.escape(sign))
+            chunks[-1].append(re.escape(sign))
         position += 1
+    first, *others = ("".join(chunk) for chunk in chunks)
+    if not others:
+        return first
+    *middle, last = others
+    parts = [first, *(f"(?>[^/]*?{chunk})" for chunk in middle if chunk)]
+    parts.append(f"(?>[^/]*?{last}{_SEGMENT_END})" if last else "[^/]*+")
     return "".join(parts)
 
 

@@ -18,6 +18,8 @@ MASK = "***"
 """What stands in the place of a secret."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{2}")
+_OF_FILES = ("file", "sqlite", "zip")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SECRET_NAME = re.compile(
     r"pass(?:word|wd|phrase|code)?$|pwd$|secret|token|signature|^sig$|credential|cookie|bearer|sas|connection_?string"
     r"|(?:api|access|account|application|client|customer|encryption|master|private|shared|subscription)[_-]?key"
@@ -52,10 +54,10 @@ class StoreUri:
 
     @property
     def masked(self) -> str:
-        """The URI with its secrets replaced by ``***``."""
+        """The URI with its secrets replaced by ``***``; text, whatever bytes the name of a file has."""
         if not _SCHEME.match(self.text):
-            return self.text
-        return f"{self.scheme}://{self._masked_authority()}{self.path}{self._masked_query()}"
+            return as_text(self.text)
+        return as_text(f"{self.scheme}://{self._masked_authority()}{self.path}{self._masked_query()}")
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -95,7 +97,8 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
         Its parts.
 
     Raises:
-        InvalidUri: If it is empty, no text, holds NUL, names an option twice, or has a port that is no number.
+        InvalidUri: If it is empty, no text, holds NUL or a lone surrogate, names an option twice, or has a port that is
+            no number.
 
     Example:
         >>> parse_uri("redis://me:hunter2@host:6379/0").masked
@@ -118,6 +121,10 @@ def parse_uri(uri: str | os.PathLike[str]) -> StoreUri:
     name, colon, password = userinfo.partition(":")
     if "\0" in uri:
         raise InvalidUri(f"a {scheme}:// URI holds a NUL character; remove it")
+    if not _is_text(authority + query) or not (_is_file_name(uri) if scheme in _OF_FILES else _is_text(uri)):
+        raise InvalidUri(
+            f"a {scheme}:// URI holds a lone surrogate, which is not text; percent-encode the byte it is for"
+        )
     options = parse_qsl(query, keep_blank_values=True)
     twice = sorted({option for option, _ in options if sum(option == other for other, _ in options) > 1})
     if twice and scheme not in ("http", "https"):  # whose servers read it, by rules of their own
@@ -141,6 +148,8 @@ def _parse_path(path: str | bytes) -> StoreUri:
         raise InvalidUri("a store's URI is empty; write it like './data', 'memory://name' or 's3://bucket/folder'")
     if "\0" in path:
         raise InvalidUri(f"{path!r} holds a NUL character; remove it")
+    if not _is_file_name(path):
+        raise InvalidUri(f"{path!a} holds a lone surrogate, which no file name can have")
     # `s3:/bucket` is a slip of the finger, and would otherwise become a folder of that name
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
         scheme, _, rest = path.partition(":/")
@@ -149,6 +158,25 @@ def _parse_path(path: str | bytes) -> StoreUri:
         raise InvalidUri(f"{shown!r} is neither a URI nor a path; write '{meant}', or './{shown}' for a folder")
     home = os.path.expanduser(path)  # noqa: PTH111 - a Path would rewrite the rest
     return StoreUri(scheme="file", path=home, text=path)
+
+
+def as_text(path: str) -> str:
+    r"""Write bytes of a file's name that are no UTF-8 as escapes: no journal, log or page takes a lone surrogate.
+
+    Example:
+        >>> print(as_text("caf\udce9"))
+        caf\udce9
+    """
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_text(text: str) -> bool:
+    return text.isascii() or not _SURROGATE.search(text)
+
+
+def _is_file_name(text: str) -> bool:
+    """Tell whether a text can be a path; names of files need be no UTF-8, and Python has surrogates for such bytes."""
+    return text.isascii() or not any(not "\udc80" <= sign <= "\udcff" for sign in _SURROGATE.findall(text))
 
 
 def _split_port(location: str, *, scheme: str) -> tuple[str, int | None]:

@@ -13,5 +13,7 @@ def parse_yaml(text: bytes) -> Any:
     """
     try:
         return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     except yaml.YAMLError as error:
         raise ValueError(str(error).replace("\n", " ")) from error

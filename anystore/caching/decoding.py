@@ -20,6 +20,8 @@ from anystore.errors import CodecError
 from anystore.extras import load
 
 _WRONG = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError, OSError)
+_HASHING = (set, frozenset)
+_MOST_HASHED = 100_000_000  # about a second
 
 
 def _parse_zone(node: Any) -> tzinfo | None:
@@ -40,6 +42,10 @@ class ValueDecoder:
     def __init__(self, blobs: list[memoryview]) -> None:
         self._blobs = blobs
         self._labels: dict[int, Any] = {}
+        self._reaches: dict[int, int] = {}
+        self._reach = 0
+        self._shared = 0
+        self._hashed = 0
 
     def decode(self, node: Any) -> Any:
         """Give the value of a node.
@@ -65,11 +71,13 @@ class ValueDecoder:
             if isinstance(node, dict):
                 raise CodecError("a node is no JSON object")
             return node
+        self._reach += len(node)
         name, *parts = node
         if name in SEQUENCES:
-            return SEQUENCES[name](map(self._make, parts))
+            kind = SEQUENCES[name]
+            return kind(map(self._make_hashed if issubclass(kind, _HASHING) else self._make, parts))
         if name in MAPPINGS:
-            made = list(map(self._make, parts))
+            made = [self._make(part) if place % 2 else self._make_hashed(part) for place, part in enumerate(parts)]
             return MAPPINGS[name](zip(made[::2], made[1::2], strict=True))
         if name in PATHS:
             return PATHS[name](self._make(parts[0]))
@@ -77,14 +85,31 @@ class ValueDecoder:
             return load(FRAMES[name]).from_parts(name, [self._blob(part) for part in parts])
         return _MAKE[name](self, *parts)
 
+    def _make_hashed(self, node: Any) -> Any:
+        """Make what is to be hashed, unless what it shares within would take for ever: a hash looks at all of it."""
+        before = self._shared
+        value = self._make(node)
+        self._hashed += self._shared - before
+        if self._hashed > _MOST_HASHED:
+            raise CodecError("the entry is broken: what its sets or keys share would take for ever to compare")
+        return value
+
     def _blob(self, number: int) -> memoryview:
         if type(number) is not int or number < 0:
             raise CodecError(f"{number!r} is no number of a blob")
         return self._blobs[number]
 
     def _label(self, number: int, node: Any) -> Any:
+        before = self._reach
         value = self._labels[number] = self._make(node)
+        self._reaches[number] = self._reach - before
         return value
+
+    def _same(self, number: int) -> Any:
+        reach = self._reaches.get(number, 0)  # none yet for what holds itself
+        self._reach += reach
+        self._shared += reach
+        return self._labels[number]
 
     def _make_numpy(self, kind: str, description: Any, shape: list[int], number: int) -> Any:
         return load("anystore.caching.arrays").rebuild(kind, description, shape, self._blob(number))
@@ -131,7 +156,7 @@ class ValueDecoder:
 
 _MAKE: dict[str, Callable[..., Any]] = {
     "as": ValueDecoder._label,  # noqa: SLF001 - the table is a part of the class
-    "same": lambda decoder, number: decoder._labels[number],  # noqa: SLF001
+    "same": ValueDecoder._same,  # noqa: SLF001
     "numpy": ValueDecoder._make_numpy,  # noqa: SLF001
     "dataclass": ValueDecoder._make_dataclass,  # noqa: SLF001
     "model": ValueDecoder._make_model,  # noqa: SLF001

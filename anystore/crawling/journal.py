@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 
 from anystore.backend import Backend, Feature
 from anystore.crawling.index import Index
@@ -71,6 +71,10 @@ _RUN = TypeAdapter(Run)
 _RUN_START = b'{"type":"run"'
 
 
+# As `_new_name` makes them; the number goes on from the last one.
+_Name = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}-[0-9a-z]{1,64}$")]
+
+
 class _Head(BaseModel):
     """Names the segments, in their order.
 
@@ -83,9 +87,9 @@ class _Head(BaseModel):
     """
 
     format: Literal[1] = 1
-    segments: list[str] = []
-    next: str | None = None
-    garbage: list[str] = []
+    segments: list[_Name] = []
+    next: _Name | None = None
+    garbage: list[_Name] = []
     unfinished: dict[str, datetime] = {}
 
 
@@ -228,16 +232,19 @@ class Journal:
             _Missing: If a segment is not there, such as after a crawl of somebody else has compacted them.
         """
         self.runs, self._lines = [], 0
-        try:
-            self._head = _Head.model_validate_json(head)
-        except ValidationError as error:
-            raise self._broken(str(_HEAD), error) from error
+        self._head = self._parse_head(head)
         latest = self._head.next
         if latest is not None and self._backend.exists(_segment_key(latest)):
             self._head.segments.append(latest)
             self._head.next = None
         for name in self._head.segments:
             index.load(self._read(name))
+
+    def _parse_head(self, head: bytes) -> _Head:
+        try:
+            return _Head.model_validate_json(head)
+        except ValidationError as error:
+            raise self._broken(str(_HEAD), error) from error
 
     def _read(self, name: str) -> Iterator[tuple[Record, bytes]]:
         self._last_lines = 0
@@ -361,7 +368,7 @@ class Journal:
         """Delete all of it."""
         head = self._head_value()
         if head is not None:
-            known = _Head.model_validate_json(head)
+            known = self._parse_head(head)
             for name in (*known.segments, *known.garbage, *filter(None, [known.next])):
                 with suppress(DoesNotExist):
                     self._backend.delete(_segment_key(name))

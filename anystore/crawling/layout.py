@@ -1,17 +1,22 @@
 """How the journal of crawls is cut into journals of shards, each of which one machine writes."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from anystore.backend import Backend
 from anystore.backends.wrap import PrefixBackend
 from anystore.errors import BackendError, DoesNotExist
 from anystore.keys import private_key
+from anystore.shards import MOST_SHARDS
 
 _LAYOUT = private_key("crawl/shards.json")
 _FOLDER = "crawl-shards"
+
+# What somebody else may have changed must not lead anywhere else, nor to journals without end.
+_Name = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
+_Shards = Annotated[int, Field(ge=1, le=MOST_SHARDS)]
 
 
 class RunOfShards(BaseModel):
@@ -42,12 +47,12 @@ class Layout(BaseModel):
     """
 
     format: Literal[1] = 1
-    name: str
-    shards: int
-    depth: int
+    name: _Name
+    shards: _Shards
+    depth: Annotated[int, Field(ge=0)]
     last_run: int = 0
     runs: dict[str, RunOfShards] = {}
-    garbage: dict[str, int] = {}
+    garbage: dict[_Name, _Shards] = {}
 
 
 def read_layout(backend: Backend) -> Layout | None:

@@ -52,7 +52,7 @@ def parse_xml(body: bytes, url: str) -> Listing | None:
 def _elements(body: bytes, *names: str) -> Iterator[Element]:
     """Yield the elements of some names right below the root, and forget each one after it was used."""
     depth, root = 0, None
-    for event, element in iterparse(BytesIO(body), events=("start", "end")):  # noqa: S314 - parse_xml() lets no entities come here
+    for event, element in _events(body):
         if event == "start":
             depth += 1
             root = element if depth == 1 else root
@@ -62,6 +62,14 @@ def _elements(body: bytes, *names: str) -> Iterator[Element]:
             yield element
         if depth == 1 and root is not None:
             root.clear()
+
+
+def _events(body: bytes) -> Iterator[tuple[str, Element]]:
+    """Parse a page; an encoding that Python does not know, or cannot read here, is like any other fault of a page."""
+    try:
+        yield from iterparse(BytesIO(body), events=("start", "end"))  # noqa: S314 - parse_xml() lets no entities come here
+    except (LookupError, ValueError) as error:
+        raise ParseError(str(error)) from error
 
 
 def _plain(element: Element) -> str:

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from anystore.caching.decoding import ValueDecoder
 from anystore.caching.envelope import Answer, seal, unseal
 from anystore.codecs import named_codec
 from anystore.errors import CodecError
@@ -148,6 +149,18 @@ VALUES = [
     *([{"deep": ({"deeper": [{1: b"2"}]},)}] * 2, [Person(name="a", friend=Person(name="b", more=(1,)))]),
     Frozen(values=(1, 2)),
 ]
+
+
+def test_an_entry_that_would_take_for_ever_to_hash_is_broken():
+    node = ["tuple", 1, 2]
+    for number in range(60):
+        node = ["tuple", ["as", number, node], ["same", number]]
+    for whole in (["set", node], ["frozenset", node], ["dict", node, 1]):
+        with pytest.raises(CodecError, match="for ever"):
+            ValueDecoder([]).decode(whole)
+    assert len(ValueDecoder([]).decode(["list", node, node])) == 2
+    shared = ["tuple", ["as", 0, ["tuple", *range(1000)]], *[["same", 0]] * 50]
+    assert ValueDecoder([]).decode(["set", shared]) == {(tuple(range(1000)),) * 51}
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)

@@ -1,5 +1,6 @@
 """Every document once, verified, again and again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -170,6 +171,23 @@ def test_a_broken_journal_is_named(source, target):
     target.backend.put(private_key("crawl/journal.json"), b"[1]")
     with pytest.raises(BackendError, match=r"journal\.json"):
         next(documents(target))
+    with pytest.raises(BackendError, match=r"journal\.json"):
+        Journal(target.backend).delete()
+
+
+@pytest.mark.parametrize("name", ["one", "\u00b2-a", "../x", "9" * 30 + "-a"])
+def test_a_journal_names_no_segments_but_its_own(source, target, name):
+    target.backend.put(private_key("crawl/journal.json"), json.dumps({"segments": [], "garbage": [name]}).encode())
+    with pytest.raises(BackendError, match=r"journal\.json"):
+        crawl(source, target)
+
+
+def test_a_source_whose_name_is_no_utf_8(tmp_path, target):
+    source = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    get_store(source).put("a", "1")
+    assert crawl(source, target).fetched == 1
+    assert next(documents(target)).source == f"{tmp_path}/caf\\udce9"
+    assert crawl(source, target).unchanged == 1
 
 
 def test_what_cannot_work_is_refused_at_once(source, target, tmp_path):

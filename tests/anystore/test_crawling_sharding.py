@@ -15,6 +15,7 @@ from anystore.backends.wrap import ReadonlyBackend
 from anystore.crawling import ShardOfCrawl, begin_shards, documents, end_shards, runs
 from anystore.crawling.snapshots import Snapshot
 from anystore.errors import BackendError, InvalidOption, Unsupported
+from anystore.keys import private_key
 from anystore.store import Store
 
 FOLDERS = "abcdefgh"
@@ -293,9 +294,11 @@ def test_a_journal_without_leases_is_refused_and_one_beside_taken(source, tmp_pa
     assert keys_of(documents(archive, journal=journal)) == sorted(KEYS)
 
 
-def test_a_broken_layout_says_what_to_do(source, target):
+@pytest.mark.parametrize("wrong", [{"format": 2}, {"shards": 10**12}, {"shards": -1}, {"depth": -1}, {"name": "../x"}])
+def test_a_broken_layout_says_what_to_do(source, target, wrong):
     crawl_all(source, target)
-    target.backend.put(".anystore/crawl/shards.json", json.dumps({"format": 2}).encode())
+    key = private_key("crawl/shards.json")
+    target.backend.put(key, json.dumps(json.loads(target.backend.get(key)) | wrong).encode())
     with pytest.raises(BackendError, match="delete it"):
         crawl(source, target)
 

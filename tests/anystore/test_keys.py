@@ -183,6 +183,14 @@ MATCHES = [
     ("ü?", "üx", True),
     ("**/a/**", "a/b", True),
     ("**/**/x", "x", True),
+    ("*ab*b", "aabbb", True),
+    ("*ab", "abab", True),
+    ("*a?b*", "aaxb", True),
+    ("**/a/*/b", "a/a/x/b", True),
+    ("**/a/**/b/c", "x/a/b/b/c", True),
+    ("a*/**/*b", "ax/yb", True),
+    ("**/a", "a/b", False),
+    ("*a", "a/b", False),
 ]
 
 
@@ -195,6 +203,15 @@ def test_globs(pattern, key, expected):
 def test_what_is_no_glob_is_refused(pattern):
     with pytest.raises(InvalidKey):
         match_glob(pattern)
+
+
+@pytest.mark.parametrize(
+    ("glob", "key"),
+    [("*a" * 12 + "b", "a" * 250), ("**/a/" * 12 + "b", "a/" * 120 + "c"), ("**/*a*/" * 12 + "b", "aa/" * 120 + "c")],
+)
+def test_no_glob_takes_for_ever(glob, key):
+    assert not match_glob(glob)(key)
+    assert match_glob(glob)(key.removesuffix("c") + "b")
 
 
 def test_a_hostile_glob_is_fast():

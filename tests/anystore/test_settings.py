@@ -72,6 +72,13 @@ def test_a_wrong_store_file_is_named(tmp_path, text):
         read_default_settings({"ANYSTORE_FILE": str(path)})
 
 
+def test_a_store_file_nested_too_deeply_is_named(tmp_path):
+    path = tmp_path / "store.yaml"
+    path.write_text("[" * 1000)
+    with pytest.raises(InvalidOption, match=r"store\.yaml cannot be read: it is nested too deeply"):
+        read_default_settings({"ANYSTORE_FILE": str(path)})
+
+
 def test_a_missing_store_file_is_named():
     with pytest.raises(InvalidOption, match=r"/nowhere\.json"):
         read_default_settings({"ANYSTORE_FILE": "/nowhere.json"})

@@ -74,6 +74,20 @@ def test_any_text_is_parsed_or_refused(text):
         assert isinstance(parse_uri(text).masked, str)
 
 
+@pytest.mark.parametrize(
+    "uri", ["s3://b/\udcff", "https://h/?\udcff=1", "file://\udcff@h/a", "file:///a?\udcff", "\ud800", "file:///\ud800"]
+)
+def test_what_no_bytes_stand_for_is_refused(uri):
+    with pytest.raises(InvalidUri, match="surrogate"):
+        parse_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["./caf\udce9", "file:///caf\udce9", "zip:///caf\udce9.zip"])
+def test_a_file_whose_name_is_no_utf_8_is_shown_as_text(uri):
+    assert parse_uri(uri).path.endswith(("\udce9", "\udce9.zip"))
+    assert "caf\\udce9" in parse_uri(uri).masked
+
+
 def test_secrets_in_a_configuration():
     config = {"key": "a1", "nested": {"client": {"password": "b2"}}, "table": "plain", "token": ""}
     assert collect_secrets(config) == {"a1", "b2"}

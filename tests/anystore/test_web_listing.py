@@ -523,6 +523,12 @@ def test_links_that_are_no_urls_break_nothing(link):
     assert linked is not None
 
 
+@pytest.mark.parametrize("encoding", ["tf-8", "utf-7", "shift_jis", "rot13", "idna"])
+def test_an_encoding_that_cannot_be_read_makes_no_listing(encoding):
+    page = f'<?xml version="1.0" encoding="{encoding}"?><multistatus><response><href>a</href></response></multistatus>'
+    assert parse_listing(page.encode(), url=URL, content_type="text/xml") is None
+
+
 def test_a_doctype_hides_in_no_other_encoding():
     text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "b">]><!--{}--><urlset>&a;</urlset>'
     page = text.format(b"<urlset ".decode("utf-16-le")).encode("utf-16")

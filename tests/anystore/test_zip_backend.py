@@ -98,6 +98,13 @@ def test_an_option_that_is_none_is_refused(path, config):
         from_uri(parse_uri(path), config)
 
 
+def test_an_archive_whose_name_is_no_utf_8(tmp_path):
+    backend = open_backend(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.zip"), {})
+    backend.put(KEY, b"x")
+    assert backend.uri == f"zip://{tmp_path}/caf%E9.zip"
+    assert open_backend(backend.uri, {}).get(KEY) == b"x"
+
+
 def test_nothing_is_made_before_a_write(tmp_path):
     backend = ZipBackend(str(tmp_path / "deep" / "er" / "x.zip"))
     assert list(backend.keys()) == []

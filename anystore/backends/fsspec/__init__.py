@@ -48,7 +48,7 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "FsspecBackend":
         root,
         arguments=check_arguments(given, protocol=protocol, filesystem=filesystem, uri=uri.masked),
         uri=uri.masked,
-        hidden=found | {quote(text, safe="") for text in found},
+        hidden=found | {quote(text, safe="", errors="replace") for text in found},
     )
 
 

@@ -21,7 +21,7 @@ from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
 from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
 from anystore.keys import Key, is_private
-from anystore.uris import StoreUri
+from anystore.uris import StoreUri, as_text
 
 _PAGE = 4096
 
@@ -53,7 +53,7 @@ class LocalBackend(Backend):
 
     def __init__(self, root: str, *, durable: bool = False) -> None:
         self._tree = Tree(root, durable=durable)
-        self.uri = self._tree.root
+        self.uri = as_text(self._tree.root)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the configuration."""
@@ -194,7 +194,7 @@ class LocalBackend(Backend):
 
     def extent(self) -> tuple[Hashable, str]:
         """Follow symbolic links to the folder."""
-        folder = os.path.realpath(self.uri).strip("/")
+        folder = os.path.realpath(self._tree.root).strip("/")
         return "file", f"{folder}/" if folder else ""
 
     def _append_in_place(self, descriptor: int, key: Key, size: int, data: bytes) -> None:

@@ -174,4 +174,4 @@ def _spread(secrets: frozenset[str]) -> frozenset[str]:
     """Add the parts of secrets that are put together, and what all look like in a URL."""
     values = {value for secret in secrets for _, value in parse_qsl(secret.lstrip("?"))}
     found = {text for text in secrets | {value for value in values if len(value) >= _SHORTEST_PART} if text}
-    return frozenset(found | {quote(text, safe="") for text in found})
+    return frozenset(found | {quote(text, safe="", errors="replace") for text in found})

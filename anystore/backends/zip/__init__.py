@@ -63,7 +63,7 @@ class ZipBackend(ZipView):
 
     def __init__(self, path: str, *, compression: str = "deflated", durable: bool = False) -> None:
         self._path = os.path.abspath(path)
-        self.uri = f"zip://{quote(self._path)}"
+        self.uri = f"zip://{quote(os.fsencode(self._path))}"
         self._compression = compression
         self._method = METHODS[compression]
         self._archive = Archive(self._path, uri=self.uri, durable=durable)

@@ -1,7 +1,7 @@
 """Which part of a URI is the archive, and which a folder in it; pure but for a look at local folders."""
 
 import os
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from anystore.errors import InvalidUri
 from anystore.uris import StoreUri, parse_uri
@@ -36,7 +36,7 @@ def split_folder(uri: StoreUri) -> tuple[StoreUri, str]:
         above = "/".join(segments[: number + 1])
         if not segments[number].lower().endswith(SUFFIX):
             continue
-        if uri.scheme == "zip" and os.path.isdir(unquote(above)):
+        if uri.scheme == "zip" and os.path.isdir(_file_name(above)):
             continue
         folder = "/".join(segments[number + 1 :]).strip("/")
         return parse_uri(f"{scheme}://{above}{mark}{query}"), unquote(folder)
@@ -53,7 +53,12 @@ def local_path(uri: StoreUri) -> str:
         return uri.path
     if uri.host not in ("", "localhost") or not uri.path.strip("/") or uri.username is not None or uri.query:
         raise InvalidUri(f"{uri.masked} does not name a file of this machine: write 'zip:///folder/name.zip'")
-    return unquote(uri.path)
+    return _file_name(uri.path)
+
+
+def _file_name(path: str) -> str:
+    """Decode a path, whose bytes need be no UTF-8."""
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
 
 
 def split_archive(uri: StoreUri) -> tuple[str, str]:

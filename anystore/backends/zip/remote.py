@@ -3,6 +3,7 @@
 Only its directory and the values that are asked for are read, by ranges; nothing is written.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -63,7 +64,7 @@ class RemoteZipBackend(ZipView):
 
     def __init__(self, inner: Backend, archive: Key) -> None:
         place = inner.locate(archive)
-        self.uri = _PREFIX + (place if "://" in place else f"file://{quote(place)}")
+        self.uri = _PREFIX + (place if "://" in place else f"file://{quote(os.fsencode(place))}")
         self._inner = inner
         self._key = archive
         self._known: _Known | None = None
