@@ -85,6 +85,7 @@ test-large: $(VENV)/.installed-dev ## Run the streaming tests with values of 2 G
 	@ANYSTORE_TEST_STREAM_MIB=$${ANYSTORE_TEST_STREAM_MIB:-2048} $(BIN)/python -m pytest -m large --timeout=3600
 
 soak: servers $(VENV)/.installed-dev ## Lose data if we can: kills, broken connections, full disks for an hour [MINUTES=60]
+	@$(BIN)/python $(PIP_INSTALL) --group soak || echo "== atheris cannot be installed: its part of the fuzzing is left out"
 	@$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES)
 
 pythons: servers ## Run the tests on each Python from 3.11 to 3.13 that the machine has [TESTS="-k store"]
