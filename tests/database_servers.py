@@ -57,7 +57,7 @@ class DatabaseServer:
 
     def start(self) -> None:
         """Start the server, and return when it takes connections."""
-        process = self._running.enter_context(child(self._argv, self._ready, log=self._log))
+        process = self.process = self._running.enter_context(child(self._argv, self._ready, log=self._log))
 
         def finish() -> None:
             # the quick way out; SIGTERM, which follows, lets PostgreSQL wait for its clients

@@ -2,6 +2,8 @@
 
 import pickle
 import socket
+import socketserver
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -278,6 +280,28 @@ def test_somebody_listens_and_never_answers():
         begun = time.monotonic()
         check(lambda: backend.get("key"), BackendError, "no answer in time", backend.uri)
         assert time.monotonic() - begun < 2
+
+
+class _Babbler(socketserver.BaseRequestHandler):
+    def handle(self):
+        while self.request.recv(1 << 16):
+            self.request.sendall(self.server.says)
+
+
+SPOILT = [b"*OK\r\n", b"+3\r\n", b"*1\r\n:5\r\n", b"%3\r\n", b"$x\r\n", b":7\r\n", b"\r\n", b"*1\r\n*0\r\n", b"\xff"]
+
+
+@pytest.mark.parametrize("says", SPOILT)
+def test_what_no_server_says_is_an_error_of_ours(says):
+    with socketserver.ThreadingTCPServer((HOST, 0), _Babbler) as server:
+        server.says, server.daemon_threads, server.block_on_close = says, True, False
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        backend = from_uri(parse_uri(f"redis://{HOST}:{server.server_address[1]}/0"), {"socket_timeout": 0.2})
+        for call in every_call(backend):
+            with suppress(AnystoreError):
+                call()
+        backend.close()
+        server.shutdown()
 
 
 def test_nobody_accepts():

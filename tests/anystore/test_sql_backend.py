@@ -180,10 +180,14 @@ class TestOptions:
         with pytest.raises(InvalidOption):
             make("sqlite:///x.db", **config)
 
-    @pytest.mark.parametrize("config", [{"durable": True}, {"busy_timeout": 1}])
+    @pytest.mark.parametrize("config", [{"durable": True}, {"busy_timeout": 1}, {"timeout": 0}])
     def test_server_takes_no_option_of_files(self, config):
         with pytest.raises(InvalidOption):
             make("postgresql://host/d", **config)
+
+    def test_driver_that_keeps_no_time_takes_no_timeout(self):
+        with pytest.raises(InvalidOption, match=r"psycopg2.*connect_args"):
+            make("postgresql+psycopg2://host/d", timeout=5)
 
     def test_refused_option_does_not_show_a_secret(self):
         with pytest.raises(InvalidOption) as caught:

@@ -240,6 +240,17 @@ class TestLogin:
             backend.get("a")
         assert time.monotonic() - started < 8
 
+    def test_statement_without_an_answer_is_given_up(self, server):
+        backend = make(server.url, timeout=0.5, pool_size=1)
+        backend.put("a", b"x")
+        sleep = "SELECT SLEEP(20)" if server.scheme == "mysql" else "SELECT pg_sleep(20)"
+        started = time.monotonic()
+        with pytest.raises(BackendError, match=r"timed out|no answer for 0\.5 s"):
+            backend._values().connections.transact(lambda tx: tx._cursor.execute(sleep))
+        assert time.monotonic() - started < 10
+        assert backend.get("a") == b"x"
+        backend.close()
+
     @pytest.mark.parametrize("query", ["nonsense=1", "connect_timeout=soon"])
     def test_option_in_the_uri_that_the_driver_refuses(self, server, query):
         with pytest.raises((BackendError, InvalidOption)) as caught:

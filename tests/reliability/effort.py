@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 SOAK = "ANYSTORE_SOAK"
@@ -45,6 +45,21 @@ class Effort:
     @property
     def _more(self) -> bool:
         return self.long and time.monotonic() < self.until
+
+
+def pairs(works: Iterable[str], kinds: Iterable[str]) -> list[tuple[str, str]]:
+    """Choose what is tried on which kind of backend: everything everywhere in the long form, a third in the short one.
+
+    The third holds each work on several kinds, and several works on each kind.
+    """
+    long = effort_of_this_run().long
+    numbered = list(enumerate(kinds))
+    return [
+        (work, kind)
+        for number, work in enumerate(works)
+        for place, kind in numbered
+        if long or (number + place) % 3 == 0
+    ]
 
 
 def effort_of_this_run() -> Effort:

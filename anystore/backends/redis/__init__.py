@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha1
 from itertools import islice
 from typing import Any
@@ -62,7 +63,8 @@ class RedisBackend(Backend):
     # -- one value -----------------------------------------------------------
 
     def get(self, key: Key) -> bytes:
-        data: bytes | None = self._client.ask_again("read", key, b"GET", self._names.name(key))
+        answer = self._client.ask_again("read", key, b"GET", self._names.name(key))
+        data = self._client.take_apart("read", key, answer, _value)
         if data is None:
             raise self.missing(key)
         return data
@@ -84,19 +86,21 @@ class RedisBackend(Backend):
         """Ask for size, time left, and a part unless it is long: in one step, so of one version."""
         limits = (start, "" if stop is None else stop, PIECE_BYTES)
         answer = self._client.ask_again("read", key, b"EVAL", PART, 1, self._names.name(key), *limits)
-        if answer[1] == _MISSING:
+        size, left, data = self._client.take_apart("read", key, answer, _size_left_and_more)
+        if left == _MISSING:
             raise self.missing(key)
-        return answer[0], answer[1], answer[2] if len(answer) == 3 else None  # noqa: PLR2004 - the script's answer
+        return size, left, data
 
     def _watch(self, key: Key) -> Reader:
         name = self._names.name(key)
         return WatchingReader(self._client, key, name=name, missing=self.missing(key), changed=self.changed(key))
 
     def stat(self, key: Key) -> Entry:
-        size, left, *version = self._client.ask_again("look at", key, b"EVAL", STAT, 1, self._names.name(key))
+        answer = self._client.ask_again("look at", key, b"EVAL", STAT, 1, self._names.name(key))
+        size, left, version = self._client.take_apart("look at", key, answer, _size_left_and_more)
         if left == _MISSING:
             raise self.missing(key)
-        return entry_of(key, size, left, version=version[0].decode() if version else None)
+        return entry_of(key, size, left, version=None if version is None else version.decode("ascii", "replace"))
 
     def digest_algorithm(self, size: int | None) -> str | None:
         return "sha1" if size is not None and wants_version(size) else None
@@ -140,9 +144,10 @@ class RedisBackend(Backend):
         if isinstance(data, ResponseError) and "unknown command" in str(data):  # Redis before 6.2
             (data,) = self._client.ask_all("take", key, [(b"EVAL", TAKE, 1, name)])
         self._client.check("take", key, [data])
-        if data is None:
+        taken = self._client.take_apart("take", key, data, _value)
+        if taken is None:
             raise self.missing(key)
-        return bytes(data)
+        return taken
 
     def append(self, key: Key, data: bytes) -> None:
         self.check_size(key, len(data))
@@ -199,7 +204,8 @@ class RedisBackend(Backend):
         rest, count = iter(keys), _FIRST_BATCH_KEYS
         while batch := list(islice(rest, count)):
             names = [self._names.name(key) for key in batch]
-            values: list[bytes | None] = self._client.ask_again("read", batch[0], b"MGET", *names)
+            answer = self._client.ask_again("read", batch[0], b"MGET", *names)
+            values = self._client.take_apart("read", batch[0], answer, partial(_as_many_values, len(batch)))
             longest = max((len(value) for value in values if value is not None), default=0)
             yield from zip(batch, values, strict=True)
             count = max(1, min(_BATCH_BYTES // max(1, longest), count * 4, _BATCH_KEYS))
@@ -310,6 +316,26 @@ class RedisBackend(Backend):
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _size_left_and_more(answer: Any) -> tuple[int, int, bytes | None]:
+    """Read what a script says of a value: its size, the milliseconds left, and perhaps bytes."""
+    size, left, *more = answer
+    return size + 0, left + 0, bytes(more[0]) if more else None
+
+
+def _as_many_values(count: int, answer: Any) -> list[bytes | None]:
+    """Read values, or None for those that are missing."""
+    if not isinstance(answer, list) or len(answer) != count:
+        raise ValueError(f"{count} values were asked for")
+    return [_value(one) for one in answer]
+
+
+def _value(answer: Any) -> bytes | None:
+    """Read a value, or None for a missing one."""
+    if answer is not None and not isinstance(answer, bytes):
+        raise TypeError(f"a value is bytes, and no {type(answer).__name__}")
+    return answer
 
 
 def _restore(address: Address, prefix: str) -> RedisBackend:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from redis.backoff import ExponentialBackoff
 from redis.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, AuthorizationError, ResponseError
+from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, ResponseError
 from redis.exceptions import ConnectionError as NoConnection
 from redis.retry import Retry
 
@@ -109,6 +109,27 @@ class Client:
             if isinstance(answer, ResponseError):
                 raise explain(answer, self.address, verb=verb, key=key)
 
+    def take_apart(self, verb: str, key: str, answer: Any, parts: Callable[[Any], R]) -> R:
+        """Read what an answer says, which something between the server and us may have spoilt.
+
+        Args:
+            verb: What is done, for the message of an error.
+            key: The key it is done to.
+            answer: The answer.
+            parts: Reads it.
+
+        Returns:
+            What ``parts`` returns.
+
+        Raises:
+            BackendError: If the answer is not one to the command.
+        """
+        try:
+            return parts(answer)
+        except _MALFORMED as error:
+            wrong = InvalidResponse(f"this is no answer to the command: {error}")
+        raise explain(wrong, self.address, verb=verb, key=key)
+
     def is_kvrocks(self, prefix: str) -> bool:
         """Tell whether the server is Kvrocks, whose SCAN knows no patterns.
 
@@ -159,7 +180,7 @@ class Client:
         connection = pool.take(verb=verb, key=key)
         try:
             connection.send_command(*command)
-            return connection.read_response()
+            return _answer_of(connection)
         finally:
             pool.give(connection)
 
@@ -170,6 +191,18 @@ class Client:
             return exchange(connection, commands)
         finally:
             pool.give(connection)
+
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What taking bytes apart ends with that are not what they have to be."""
+
+
+def _answer_of(connection: AbstractConnection) -> Any:
+    """Read an answer; one that is spoilt is an error of the driver's own, which has closed the connection then."""
+    try:
+        return connection.read_response()
+    except _MALFORMED as error:
+        raise InvalidResponse(f"what came is no answer: {error}") from error
 
 
 def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
@@ -187,7 +220,7 @@ def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> lis
         connection.send_packed_command(connection.pack_commands(commands))
         for _ in commands:
             try:
-                answers.append(connection.read_response())
+                answers.append(_answer_of(connection))
             except ResponseError as error:
                 answers.append(error)
     except BaseException:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -41,7 +42,7 @@ def scan_pages(client: Client, head: bytes, *, prefix: str) -> Iterator[list[byt
         info, page = client.ask_all("list", prefix, [_INFO, (b"SCAN", cursor, *options)], again=True)
         client.check("list", prefix, [page])
         run = _same_run(run, info, client, prefix)
-        cursor, names = page
+        cursor, names = client.take_apart("list", prefix, page, _cursor_and_names)
         yield [name for name in names if name.startswith(head)] if kvrocks else names
         if cursor == b"0":
             return
@@ -61,10 +62,22 @@ def measure(client: Client, names: list[bytes], *, prefix: str) -> Iterator[tupl
     if not names:
         return
     answer: bytes = client.ask_again("list", prefix, b"EVAL", MEASURE, len(names), *names)
-    numbers = map(int, answer.split())
-    for name, size, left in zip(names, numbers, numbers, strict=True):
+    told = client.take_apart("list", prefix, answer, partial(_sizes, names))
+    for name, size, left in told:
         if size >= 0:
             yield name, size, left
+
+
+def _sizes(names: list[bytes], answer: bytes) -> list[tuple[bytes, int, int]]:
+    numbers = map(int, answer.split())
+    return list(zip(names, numbers, numbers, strict=True))
+
+
+def _cursor_and_names(page: Any) -> tuple[bytes, list[bytes]]:
+    cursor, names = page
+    if not isinstance(names, list):
+        raise TypeError("a page is a list of names")
+    return cursor, names
 
 
 class Seen:

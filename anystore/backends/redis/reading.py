@@ -70,7 +70,8 @@ class WatchingReader(Reader):
         self._spare: AbstractConnection | None = None
         self._watching: AbstractConnection | None = self._pool.take_aside(verb="read", key=key)
         try:
-            _, size, left = self._ask(self._watching, (b"WATCH", name), (b"STRLEN", name), (b"PTTL", name))
+            answers = self._ask(self._watching, (b"WATCH", name), (b"STRLEN", name), (b"PTTL", name))
+            size, left = client.take_apart("read", key, answers, lambda said: (said[1] + 0, said[2] + 0))
             if left == -2:  # noqa: PLR2004 - what PTTL says of a key that is not there
                 raise missing
         except BaseException:
@@ -118,7 +119,7 @@ class WatchingReader(Reader):
                 self._dead = error
                 raise
             self._watching, self._spare = spare, watching
-            data: bytes = answer[0] if answer else b""
+            data = self._client.take_apart("read", self._key, answer, _only_value)
             if len(data) != stop - start:  # no answer at all, or a value that has expired
                 self._dead = self._changed
                 raise self._changed
@@ -149,6 +150,10 @@ class WatchingReader(Reader):
         else:
             return answers
         raise failure
+
+
+def _only_value(answer: list[bytes] | None) -> bytes:
+    return b"".join(answer) if answer else b""
 
 
 def whole_entry(key: str, data: bytes, left: int) -> Entry:

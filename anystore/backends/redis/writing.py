@@ -140,7 +140,8 @@ class RedisWriter(Writer):
         )
         self._client.check("write", self._key, answers)
         self._sent += len(data)
-        if answers[-1][0] != self._sent:
+        length = self._client.take_apart("write", self._key, answers, lambda said: said[-1][0])
+        if length != self._sent:
             raise self._lost()
 
     def _lost(self) -> BackendError:

@@ -47,7 +47,7 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "SqlBackend":
     Args:
         uri: The store's URI; a driver may be named as SQLAlchemy does, like ``postgresql+psycopg2://``.
         config: ``table``, ``chunk_size``, ``engine_kwargs``; for SQLite ``durable`` and ``busy_timeout``; for a server
-            ``username``, ``password``, ``pool_size``, ``pool_timeout`` and ``connect_timeout``.
+            ``username``, ``password``, ``pool_size``, ``pool_timeout``, ``connect_timeout`` and ``timeout``.
 
     Returns:
         The backend.

@@ -24,6 +24,7 @@ from anystore.backends.sql.dialects import (
 from anystore.backends.sql.failures import Failures
 from anystore.backends.sql.options import Options
 from anystore.backends.sql.schema import Tables
+from anystore.backends.sql.silence import limit_silence
 from anystore.backends.sql.statements import Statement
 from anystore.errors import AnystoreError, BackendError
 
@@ -88,6 +89,7 @@ class Connections(ABC):
         self._failures = failures
         self._engine = self._make_engine(url)
         _ALL.add(self)
+        event.listen(self._engine, "do_connect", self._connect)
         event.listen(self._engine, "connect", self._prepare)
         try:
             with self._engine.connect():  # now SQLAlchemy knows the server's version
@@ -120,14 +122,24 @@ class Connections(ABC):
     def leave_parent(self) -> None:
         """Let go of the connections of the parent process; a reader or a listing of before the fork opens its own."""
 
+    def _connect(self, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+        # before SQLAlchemy asks its first questions, which have to be answered in time, too
+        connection = dialect.connect(*arguments, **named)
+        limit_silence(dialect, connection, timeout=self._options.timeout, given=self._given)
+        return connection
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """What the user has told the driver."""
+        return {**self._engine.url.query, **self._options.engine_kwargs.get("connect_args", {})}
+
     def _prepare(self, connection: Any, record: Any) -> None:
         record.info[_FRESH] = True
         options = self._options
-        given = {**self._engine.url.query, **options.engine_kwargs.get("connect_args", {})}
         prepare_connection(
             self._engine.dialect,
             connection,
-            given=given,
+            given=self._given,
             durable=options.durable,
             busy_timeout=options.busy_timeout,
         )

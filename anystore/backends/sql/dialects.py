@@ -1,6 +1,5 @@
 """Everything that databases do each in their own way: types, clock, upsert, locks, error codes."""
 
-import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Dialect as Engine
 from sqlalchemy.sql.dml import Insert
+
+from anystore.backends.sql.silence import notice_absence
 
 # Keys are compared as UTF-8 bytes everywhere. MySQL's VARBINARY neither pads nor folds, and 1,024 bytes are within
 # what InnoDB can index, which 1,024 characters of a binary collation are not.
@@ -51,6 +52,8 @@ class Failure(Enum):
     """The database undid our transaction in favour of another's; it may be tried again."""
     FORBIDDEN = auto()
     """We may not do this."""
+    UNOPENED = auto()
+    """SQLite could not open its file, or make those beside it that it needs to read it, too."""
 
 
 class Dialect:
@@ -159,6 +162,8 @@ class SqliteDialect(Dialect):
             return Failure.BUSY
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             return Failure.FORBIDDEN
+        if name.startswith("SQLITE_CANTOPEN"):
+            return Failure.UNOPENED
         if name.startswith(("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")):
             return Failure.COLLISION
         return Failure.OTHER
@@ -318,12 +323,8 @@ def prepare_connection(
         durable: SQLite only: whether each commit is synced to the disk.
         busy_timeout: SQLite only: seconds to wait for another process.
     """
-    if engine.driver == "pymysql":
-        # until now it was the time to connect
-        patience = float(given["read_timeout"]) if "read_timeout" in given else None
-        connection._read_timeout = patience  # noqa: SLF001 - there is no other way
     if not any(name.startswith(("keepalives", "tcp_user_timeout")) for name in given):
-        _notice_silence(descriptor_of(connection))
+        notice_absence(descriptor_of(connection))
     cursor = connection.cursor()
     if engine.name == "sqlite":
         _use_write_ahead_log(engine, cursor, patience=busy_timeout)
@@ -344,21 +345,6 @@ def prepare_connection(
 _LOGGED_PAGES = 4000
 """Pages in the log of SQLite before it syncs the disk: as many as the first table of its index holds."""
 
-_SILENCE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
-"""What a connection over TCP is told, where the system knows it: seconds, but for the last one."""
-
-
-def _notice_silence(descriptor: int) -> None:
-    """Have a connection break after a minute whose other end has vanished; the system waits for two hours."""
-    if descriptor < 0:
-        return
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
-        if connection.family in (socket.AF_INET, socket.AF_INET6):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _SILENCE.items():
-                if hasattr(socket, name):
-                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
 
 def _use_write_ahead_log(engine: Engine, cursor: Any, *, patience: float) -> None:
     """Let readers and a writer work side by side; the file stays set so, and SQLite does not wait its turn here."""
@@ -367,6 +353,7 @@ def _use_write_ahead_log(engine: Engine, cursor: Any, *, patience: float) -> Non
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] in ("delete", "truncate", "persist"):
         try:
             cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+            return  # also where it stays as it is without an error: in a file that is opened as immutable
         except engine.loaded_dbapi.OperationalError as error:
             kind = SqliteDialect(engine).classify(error)
             if kind is Failure.FORBIDDEN:  # it can be read all the same

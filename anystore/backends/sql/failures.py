@@ -16,6 +16,10 @@ _HINTS = {
     Failure.BUSY: "; another connection holds a lock: let it finish, or wait longer for it",
     Failure.COLLISION: "; other writers of the same keys were always faster: try again",
     Failure.FORBIDDEN: "; the user, or the file, may only be read here: grant the permission",
+    Failure.UNOPENED: (
+        "; to read it, SQLite makes files beside it: where nothing can be written and nobody else writes, open it by "
+        "'sqlite:///file:NAME.db?immutable=1&uri=true'"
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from anystore.backend import bool_option, check_options
+from anystore.backends.sql.silence import TIMED_DRIVERS
 from anystore.errors import InvalidOption, InvalidUri
 from anystore.uris import StoreUri
 
@@ -24,7 +25,7 @@ DEFAULT_DRIVERS = {
 
 _COMMON = ("table", "chunk_size", "engine_kwargs")
 _FILE = ("durable", "busy_timeout")
-_SERVER = ("username", "password", "pool_size", "pool_timeout", "connect_timeout")
+_SERVER = ("username", "password", "pool_size", "pool_timeout", "connect_timeout", "timeout")
 _FILE_OPTIONS = {"timeout", "cached_statements"}
 # Two more tables are named after it, and PostgreSQL keeps 63 bytes of a name.
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
@@ -51,6 +52,7 @@ class Options:
         pool_size: How many connections a process has at most.
         pool_timeout: Seconds to wait for one of them.
         connect_timeout: Seconds to wait for the server when a connection is opened.
+        timeout: Seconds to wait for a server that says nothing; only psycopg and PyMySQL can be told.
         engine_kwargs: More arguments for :func:`sqlalchemy.create_engine`.
     """
 
@@ -63,6 +65,7 @@ class Options:
     pool_size: int = 10
     pool_timeout: float = 30.0
     connect_timeout: int = 10
+    timeout: float = 60.0
     engine_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -102,8 +105,19 @@ def parse_options(config: Mapping[str, Any], uri: StoreUri) -> Options:
         pool_size=int(_number(config, "pool_size", default.pool_size, shown, least=1)),
         pool_timeout=_number(config, "pool_timeout", default.pool_timeout, shown, least=0),
         connect_timeout=int(_number(config, "connect_timeout", default.connect_timeout, shown, least=1)),
+        timeout=_timeout(config, uri),
         engine_kwargs=_engine_kwargs(config, shown),
     )
+
+
+def _timeout(config: Mapping[str, Any], uri: StoreUri) -> float:
+    driver = DEFAULT_DRIVERS.get(uri.scheme, uri.scheme).rpartition("+")[2]
+    if "timeout" in config and driver not in TIMED_DRIVERS:
+        raise InvalidOption(
+            f"{uri.masked}: the driver {driver!r} takes no 'timeout' from here; give it its own by engine_kwargs, "
+            "as in {'connect_args': {…}}"
+        )
+    return _number(config, "timeout", Options().timeout, uri.masked, least=0.001)
 
 
 def _number(
