@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+import trustme
+
 from tests.servers import HOST, answers, child, find_program, free_port
 
 USER = "anystore"
@@ -69,6 +71,15 @@ def greets(port: int, expected: bytes) -> Callable[[], None]:
             greeting = connection.recv(64)
         if not greeting.startswith(expected):
             raise OSError(f"port {port} greets with {greeting!r}")
+
+    return check
+
+
+def accepts(port: int) -> Callable[[], None]:
+    """Make a check that a server takes connections."""
+
+    def check() -> None:
+        socket.create_connection((HOST, port), 2).close()
 
     return check
 
@@ -146,17 +157,28 @@ def descendants(process: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def pyftpd(*, writable: bool = True) -> Iterator[RemoteServer]:
-    """Serve files by pyftpdlib, which answers MLST and MLSD."""
+def pyftpd(*, writable: bool = True, tls: str = "") -> Iterator[RemoteServer]:
+    """Serve files by pyftpdlib, which answers MLST and MLSD.
+
+    Args:
+        writable: Whether the user may write.
+        tls: ``explicit`` or ``implicit``, to encrypt all, with a certificate of ``ca.pem`` beside the root.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="ftp-") as name:
         root = Path(name) / "root"
         root.mkdir()
         # With a directory of a user of its own, -w is about everybody else.
         argv = [sys.executable, "-c", _FTPD, str(port), str(root), USER, PASSWORD, "elradfmwMT" if writable else "elr"]
+        argv += [tls]
+        if tls:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(Path(name) / "ca.pem")
+            authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(Path(name) / "server.pem")
+        ready = accepts(port) if tls == "implicit" else greets(port, b"220")
 
         def run() -> contextlib.AbstractContextManager[Any]:
-            return child(argv, greets(port, b"220"), log=Path(name) / "log")
+            return child(argv, ready, log=Path(name) / "log")
 
         config = {"username": USER, "password": PASSWORD}
         with RemoteServer(f"ftp://{HOST}:{port}", port, root, run, config) as server:
@@ -166,14 +188,24 @@ def pyftpd(*, writable: bool = True) -> Iterator[RemoteServer]:
 _FTPD = f"""
 import sys
 from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import FTPServer
 
-port, root, user, password, allowed = sys.argv[1:]
-FTPHandler.authorizer = DummyAuthorizer()
-FTPHandler.authorizer.add_user(user, password, root, perm=allowed)
-FTPHandler.auth_failed_timeout = 0
-FTPServer(("{HOST}", int(port)), FTPHandler).serve_forever()
+port, root, user, password, allowed, tls = sys.argv[1:]
+
+class Implicit(TLS_FTPHandler):
+    def handle(self):
+        self.secure_connection(self.ssl_context)
+        super().handle()
+
+Handler = {{"": FTPHandler, "explicit": TLS_FTPHandler, "implicit": Implicit}}[tls]
+if tls:
+    TLS_FTPHandler.certfile = root.rpartition("/")[0] + "/server.pem"
+    TLS_FTPHandler.tls_control_required = TLS_FTPHandler.tls_data_required = True
+Handler.authorizer = DummyAuthorizer()
+Handler.authorizer.add_user(user, password, root, perm=allowed)
+Handler.auth_failed_timeout = 0
+FTPServer(("{HOST}", int(port)), Handler).serve_forever()
 """
 
 

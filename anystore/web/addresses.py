@@ -31,19 +31,26 @@ def address_kind(address: str) -> str:
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is None and parsed in _NAT64:
+        inner = parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
+        if inner is None and parsed not in _THIS_HOST and any(parsed in network for network in _WITH_IPV4):
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if inner is not None:
             return address_kind(str(inner))
-    if parsed.is_loopback:
+    # A connection to "this host on this network" ends at the machine itself.
+    if parsed.is_loopback or any(parsed in network for network in (_THIS_HOST, _THIS_NETWORK)):
         return "loopback"
     if parsed.is_link_local:
         return "link-local"
-    return _PUBLIC if parsed.is_global and not parsed.is_multicast else "private"
+    local = parsed.is_multicast or (isinstance(parsed, ipaddress.IPv6Address) and parsed.is_site_local)
+    return _PUBLIC if parsed.is_global and not local else "private"
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_THIS_HOST = ipaddress.IPv6Network("::/127")
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+# Mapped, compatible, translated (RFC 2765), and by NAT64 (RFC 6052, RFC 8215): the last 32 bits are one of IPv4.
+_WITH_IPV4 = tuple(
+    map(ipaddress.IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ import enum
 import math
 import pickle
 import sys
+import time
 import uuid
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -270,6 +273,33 @@ def test_no_other_mode_runs_code_from_a_store(codec):
         except CodecError:
             continue
         assert value in (bomb, bomb.decode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1" * 500_000,
+        b"1" * 5000 + b'"\\' * 100_000,
+        b'["' + b"1" * 5000 + b'"' * 100_001,
+        b"[" * 100_000 + b"1" * 5000 + b"]" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"[" + b"1e999999999," * 10_000 + b"1" * 5000 + b"]",
+    ],
+    ids=["digits", "open strings", "quotes", "nested lists", "nested dicts", "exponents"],
+)
+def test_json_made_to_cost_time_costs_little(data):
+    started = time.process_time()
+    for codec in (AUTO, JsonCodec(), model_codec(Any)):
+        with suppress(CodecError):
+            codec.decode(data)
+    assert time.process_time() - started < 5
+
+
+def test_a_string_without_an_end_is_no_json_beside_a_long_number():
+    for end in (b'"', b'"a', b'"a\\', b'"a\\"'):
+        with pytest.raises(ValueError, match="EOF"):
+            parse_json(b"[" + b"1" * 5000 + b"," + end)
+    assert parse_json(b"[" + b"1" * 5000 + b',"a\\"","\\\\"]')[1:] == ['a"', "\\"]
 
 
 @given(st.text(alphabet='[]{}",:0123456789.eE+-ntfrualse \\\n', max_size=30))

@@ -3,12 +3,14 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 
 import pytest
 
@@ -17,6 +19,7 @@ from anystore.backend import Feature
 from anystore.backends.local import LocalBackend, tree
 from anystore.backends.local.values import entry_of
 from anystore.errors import (
+    AnystoreError,
     BackendError,
     DoesNotExist,
     ForeignNameWarning,
@@ -228,6 +231,70 @@ def test_a_symlink_that_leaves_the_root_is_not_followed(backend, tmp_path, outsi
     assert list(backend.keys("folder/")) == []
     assert os.listdir(outside) == ["secret"]
     assert (outside / "secret").read_text() == "secret"
+
+
+@pytest.mark.parametrize("name", [".anystore", ".anystore/tmp", ".anystore/locks", ".anystore/absent"])
+def test_our_own_folder_that_leads_out_is_not_used(backend, tmp_path, outside, name):
+    root = tmp_path / "root"
+    link = root / name.replace("absent", "tmp")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside / "absent" if name.endswith("absent") else outside)
+    for folder in (outside / "tmp", outside / "locks"):
+        folder.mkdir()
+        (folder / "old").write_text("somebody else's")
+        os.utime(folder / "old", (0, 0))
+    os.utime(outside / "secret", (0, 0))
+    before = sorted(map(str, outside.rglob("*")))
+    for write in (backend.put, backend.append):
+        with pytest.raises(BackendError, match="symbolic link"):
+            write(key("a"), b"1")
+    for call in (backend.delete, backend.take):
+        with suppress(AnystoreError):
+            call(key("a"))
+    assert sorted(map(str, outside.rglob("*"))) == before
+
+
+def test_a_folder_that_keeps_turning_into_a_symlink_leads_nowhere(backend, tmp_path, outside):
+    (outside / "a").write_text("secret")
+    inside = tmp_path / "root" / "folder"
+    aside = tmp_path / "root" / "aside"
+    inside.mkdir(parents=True)
+    (inside / "a").write_text("value")
+    ended = threading.Event()
+
+    def swap():
+        while not ended.is_set():
+            for step in (
+                lambda: inside.rename(aside),
+                lambda: inside.symlink_to(outside),
+                lambda: time.sleep(0),
+                inside.unlink,
+                lambda: shutil.rmtree(inside) if aside.exists() else None,  # a put may have made it anew
+                lambda: aside.rename(inside),
+            ):
+                with suppress(OSError):
+                    step()
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for number in range(400):
+            with suppress(AnystoreError):
+                assert b"secret" not in backend.get(key("folder/a"))
+            with suppress(AnystoreError):
+                backend.put(key("folder/a"), b"new")
+            with suppress(AnystoreError):
+                backend.append(key("folder/a"), b"more")
+            with suppress(AnystoreError):
+                backend.move(key("folder/a"), key(f"moved{number}"))
+                assert b"secret" not in backend.get(key(f"moved{number}"))
+            with suppress(AnystoreError):
+                backend.delete(key("folder/a"))
+    finally:
+        ended.set()
+        swapping.join()
+    assert sorted(os.listdir(outside)) == ["a", "secret"]
+    assert (outside / "a").read_text() == "secret"
 
 
 def test_a_value_put_over_a_symlink_replaces_the_link(backend, tmp_path, outside):

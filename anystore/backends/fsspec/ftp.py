@@ -8,16 +8,18 @@ import re
 import ssl
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from ftplib import error_perm, error_temp
+from ftplib import FTP, FTP_TLS, error_perm, error_temp
 from select import select
 from typing import Any
+
+from fsspec.implementations.ftp import SECURITY_PROTOCOL_MAP, FTPFileSystem
 
 from anystore.backend import CHUNK_BYTES, Reader
 from anystore.backends.fsspec import failures
 from anystore.backends.fsspec.files import Files, Info
 from anystore.backends.fsspec.media import Medium
 from anystore.backends.fsspec.values import entry_of
-from anystore.errors import DoesNotExist, InvalidKey
+from anystore.errors import DoesNotExist, InvalidKey, InvalidOption
 from anystore.keys import Key
 
 _TYPES = {"file": "file", "dir": "directory", "cdir": "directory", "pdir": "directory"}
@@ -27,7 +29,100 @@ _NOT_ALLOWED = re.compile(
     r"denied|permission|privilege|not allowed|forbidden|read.?only|authori[sz]|log.?in", re.IGNORECASE
 )
 _MISSING = re.compile(r"no such|not (?:be )?found|not exist|cannot find|can't find|not a directory", re.IGNORECASE)
+_IMPLICIT = frozenset({"implicit", *SECURITY_PROTOCOL_MAP})  # fsspec's words choose an old version of TLS as well
 _LINE_BREAK = re.compile(r"[\r\n]")
+
+
+class Ftp(FTPFileSystem):  # type: ignore[misc]
+    """fsspec's filesystem, which over TLS checks who the server is, and encrypts data as well as commands.
+
+    Args:
+        host: Name or address of the server.
+        port: Its port.
+        username: The user; anonymous unless given.
+        password: The password.
+        acct: The account, which few servers ask for.
+        block_size: As fsspec takes it.
+        tempdir: As fsspec takes it.
+        timeout: Seconds to wait for the server.
+        encoding: Of the names.
+        tls: True to ask for TLS on the usual port; ``"implicit"`` where the server speaks nothing else, as on port 990.
+        verify: Whether to check the server's certificate.
+        ca_file: Certificates to trust in place of the system's.
+    """
+
+    cachable = False
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        port: int | str = 21,
+        username: str | None = None,
+        password: str | None = None,
+        acct: str | None = None,
+        block_size: int | str | None = None,
+        tempdir: str | None = None,
+        timeout: float | str = 30,
+        encoding: str = "utf-8",
+        tls: bool | str = False,
+        verify: bool = True,
+        ca_file: str | None = None,
+    ) -> None:
+        self.ftp = FTP()  # noqa: S321 - fsspec closes it in the end, also where what follows fails
+        if not isinstance(tls, bool) and tls not in _IMPLICIT:
+            raise InvalidOption(f"tls is true or 'implicit', not {tls!r}")
+        self.verify = verify
+        self.ca_file = ca_file
+        super().__init__(
+            host,
+            port=int(port),
+            username=username,
+            password=password,
+            acct=acct,
+            block_size=None if block_size is None else int(block_size),
+            tempdir=tempdir,
+            timeout=float(timeout),
+            encoding=encoding,
+            tls=tls,
+            use_listings_cache=False,
+        )
+
+    def _connect(self) -> None:
+        self.ftp = self._client()
+        try:
+            self.ftp.connect(self.host, self.port)
+            self.ftp.login(*self.cred)
+            if isinstance(self.ftp, FTP_TLS):
+                self.ftp.prot_p()
+        except BaseException:
+            self.ftp.close()
+            raise
+
+    def _client(self) -> FTP:
+        if not self.tls:
+            return FTP(timeout=self.timeout, encoding=self.encoding)  # noqa: S321 - what the URI asks for
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        kind = FTP_TLS if self.tls is True else ImplicitTls
+        return kind(timeout=self.timeout, encoding=self.encoding, context=context)
+
+
+class ImplicitTls(FTP_TLS):
+    """A connection that is encrypted from its first byte; fsspec's own has no name to check the certificate by."""
+
+    @property
+    def sock(self) -> Any:
+        """The connection for commands."""
+        return self.__dict__.get("sock")
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        if value is not None and not isinstance(value, ssl.SSLSocket):
+            value = self.context.wrap_socket(value, server_hostname=self.host)
+        self.__dict__["sock"] = value
 
 
 class FtpFiles(Files):
@@ -269,4 +364,5 @@ def get_at_once(files: Files, key: Key) -> bytes:
         return b"".join(reader.read())
 
 
+FILESYSTEM = Ftp
 MEDIUM = Medium(files=FtpFiles, get=get_at_once, open_reader=FtpReader)

@@ -18,12 +18,12 @@ LOCAL = frozenset({"file", "local"})
 
 _URLS = frozenset({"http", "https", "sync-http", "sync-https"})
 # Their constructors swallow any option, so a mistyped one has to be found here.
-_SWALLOWING = LOCAL | {"memory", "ftp", "s3", "s3a", "gs", "gcs"}
+_SWALLOWING = LOCAL | {"memory", "s3", "s3a", "gs", "gcs"}
 # These hand every option on to the library below, which knows no listing cache.
 _HANDING_ON = frozenset({"smb"})
 # Those whose filesystem in fsspec connects, or is configured, otherwise than a store needs it. An installed sshfs
 # takes the name sftp over, so fsspec's registry is not asked there.
-_OURS = {"sftp": "sftp", "ssh": "sftp", "webdav": "webdav"}
+_OURS = {"ftp": "ftp", "sftp": "sftp", "ssh": "sftp", "webdav": "webdav"}
 _SAME = {"dav": "webdav", "davs": "webdav", "webdavs": "webdav"}
 _EVERYWHERE = frozenset({"asynchronous", "loop", "batch_size"})
 _CREDENTIALS = {

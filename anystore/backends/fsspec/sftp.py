@@ -49,10 +49,10 @@ class OpenSsh(SFTPFileSystem):  # type: ignore[misc]
         key_filename: File of a private key, or several.
         pkey: A private key of paramiko's.
         passphrase: The password of the private key alone.
-        known_hosts: File of host keys; a server whose key is not in it is refused. Unless it is given,
-            ``~/.ssh/known_hosts`` is read: another key than the one that stands there is refused, and a
-            server that does not stand there is trusted.
-        host_key_policy: What fsspec takes for it, instead: ``reject``, ``warning``, ``auto_add``.
+        known_hosts: File of host keys, ``~/.ssh/known_hosts`` unless given; a server that does not stand in it, or
+            with another key, is refused.
+        host_key_policy: What to do with a server that does not stand there: ``reject``, or to trust it unseen,
+            ``warning`` or ``auto_add``.
         timeout: Seconds to wait for a connection.
         answer_timeout: Seconds to wait for an answer.
         allow_agent: Whether to ask an agent for keys.
@@ -94,7 +94,7 @@ class OpenSsh(SFTPFileSystem):  # type: ignore[misc]
             key_filename=key_filename,
             pkey=pkey,
             passphrase=passphrase,
-            host_key_policy=host_key_policy or ("reject" if known_hosts else "auto_add"),
+            host_key_policy=_Refuse() if host_key_policy in (None, "reject") else host_key_policy,
             timeout=float(timeout),
             banner_timeout=float(timeout),
             auth_timeout=float(timeout),
@@ -122,6 +122,16 @@ class OpenSsh(SFTPFileSystem):  # type: ignore[misc]
         except BaseException:
             self.client.close()
             raise
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+    """Refuses a server whose host key is not known, and says what to do."""
+
+    def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+        raise paramiko.SSHException(
+            f"the server {hostname} is not in known_hosts, so it may be any; if its host key is {key.fingerprint}, "
+            "connect once by ssh, which adds it, or name a file with it as known_hosts in backend_config"
+        )
 
 
 _clients: WeakSet[paramiko.SSHClient] = WeakSet()  # of this process

@@ -179,9 +179,7 @@ class LocalBackend(Backend):
             descriptor, _ = self._tree.open(source)
             os.close(descriptor)
             if source != target:
-                with self._tree.errors(source, "move"):
-                    self._tree.rename(self._tree.path(source), target)
-                    self._tree.prune(source)
+                self._tree.move(source, target)
 
     def copy(self, source: Key, target: Key) -> None:
         """Copy the file inside the kernel where it can."""

@@ -1,7 +1,6 @@
 """The folder on the disk: what may be reached in it, and how it changes in one step."""
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -9,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from operator import itemgetter
-from types import TracebackType
 from typing import NoReturn
-from zlib import crc32
 
+from anystore.backends.local.locking import Locks
 from anystore.errors import (
     AnystoreError,
     BackendError,
@@ -26,7 +24,6 @@ from anystore.keys import MAX_KEY_BYTES, PRIVATE_FOLDER, Key, is_key, is_private
 
 _TEMPORARY = f"{PRIVATE_FOLDER}/tmp"  # noqa: S108 - below the root
 _LOCKS = f"{PRIVATE_FOLDER}/locks"
-_LOCK_STRIPES = 256
 _LITTER_AGE = 24 * 3600.0
 _TRIES = 1000
 _KEPT_SECONDS = 0.05
@@ -36,7 +33,7 @@ _CONFLICTS = (NotADirectoryError, FileExistsError, IsADirectoryError)
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe must not block whoever opens it
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_LOCK_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # made only where the folder has been looked at
 _TEMPORARY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _NUMBERS = count()
@@ -110,30 +107,37 @@ class Tree:
         real_base = os.path.realpath(self.root).rstrip("/") + "/"
         return (os.path.realpath(path) + "/").startswith(real_base)
 
-    def locked(self, *keys: Key) -> "Locks":
+    def locked(self, *keys: Key) -> Locks:
         """Hold the locks of keys inside a block, in one order for everyone."""
-        return Locks(self, keys)
+        return Locks(self.open_lock, keys)
 
     def open_lock(self, stripe: int, key: Key) -> int:
         """Open the file of a lock, and make it where it is missing."""
-        path = f"{self._base}{_LOCKS}/{stripe:02x}"
-        try:
-            return os.open(path, _LOCK_FLAGS, 0o666)
-        except FileNotFoundError:
-            with self.errors(key, "write"):
-                os.makedirs(self._base + _LOCKS, exist_ok=True)
-                return os.open(path, _LOCK_FLAGS, 0o666)
-        except OSError as error:
-            self.fail(error, key, "write")
+        return self._open_private(_LOCKS, f"{stripe:02x}", _LOCK_FLAGS, key)
 
-    def rename(self, source: str, key: Key, kept: "KeptFolder | None" = None) -> None:
+    def move(self, source: Key, target: Key) -> None:
+        """Rename the file of a key; a symlink that took the place of its folder meanwhile leads nowhere."""
+        folder, _, name = source.rpartition("/")
+        with self.errors(source, "move"):
+            descriptor = os.open(self._base + folder, _FOLDER_FLAGS)
+            try:
+                if not self._holds(descriptor, folder + "/"):
+                    raise self.missing(source)
+                self.rename(name, target, source_folder=descriptor)
+            finally:
+                os.close(descriptor)
+            self.prune(source)
+
+    def rename(
+        self, source: str, key: Key, kept: "KeptFolder | None" = None, *, source_folder: int | None = None
+    ) -> None:
         """Move a file to the place of a key; pruning may remove the folder meanwhile."""
         folder, _, name = key.rpartition("/")
         for _ in range(_TRIES):
             try:
                 descriptor = self.open_folder(folder, key) if kept is None else kept.open(self, folder, key)
                 try:
-                    os.replace(source, name, dst_dir_fd=descriptor)
+                    os.replace(source, name, src_dir_fd=source_folder, dst_dir_fd=descriptor)
                     if self.durable:
                         os.fsync(descriptor)
                 finally:
@@ -229,26 +233,49 @@ class Tree:
 
     def open_temporary(self, key: Key) -> tuple[int, str]:
         """Make a temporary file; litter of killed processes is swept away by the first one."""
-        path = f"{self._base}{_TEMPORARY}/{os.getpid():x}-{time.time_ns():x}-{next(_NUMBERS):x}"
-        try:
-            if not self._swept:
-                self._swept = True
+        name = f"{os.getpid():x}-{time.time_ns():x}-{next(_NUMBERS):x}"
+        if not self._swept:
+            self._swept = True
+            with self.errors(key, "write"):
                 self._sweep()
-            return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+        return self._open_private(_TEMPORARY, name, _TEMPORARY_FLAGS, key), f"{self._base}{_TEMPORARY}/{name}"
+
+    def _open_private(self, folder: str, name: str, flags: int, key: Key) -> int:
+        """Open a file in a folder of our own, in whose place somebody may have put a symlink to elsewhere."""
+        path = f"{self._base}{folder}/{name}"
+        try:
+            descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
             with self.errors(key, "write"):
-                os.makedirs(self._base + _TEMPORARY, exist_ok=True)
-                return os.open(path, _TEMPORARY_FLAGS, 0o666), path
+                if not self.inside(self._base + folder):
+                    raise self._astray(key) from None
+                os.makedirs(self._base + folder, exist_ok=True)
+                descriptor = os.open(path, flags | os.O_CREAT, 0o666)
         except OSError as error:
             self.fail(error, key, "write")
+        if self._holds(descriptor, f"{folder}/{name}"):
+            return descriptor
+        os.close(descriptor)
+        if flags & os.O_EXCL:  # it was made just now, and there
+            with suppress(OSError):
+                os.unlink(path)
+        raise self._astray(key)
 
     def _sweep(self) -> None:
         oldest = time.time() - _LITTER_AGE
-        with suppress(FileNotFoundError), os.scandir(self._base + _TEMPORARY) as items:
-            for item in items:
-                with suppress(OSError):
-                    if item.stat(follow_symlinks=False).st_mtime < oldest:
-                        os.unlink(item.path)
+        try:
+            folder = os.open(self._base + _TEMPORARY, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            return
+        try:
+            # Nothing of what lies behind a symlink is ours to remove.
+            with os.scandir(folder) as items:
+                for item in items if self._holds(folder, _TEMPORARY) else ():
+                    with suppress(OSError):
+                        if item.stat(follow_symlinks=False).st_mtime < oldest:
+                            os.unlink(item.name, dir_fd=folder)
+        finally:
+            os.close(folder)
 
     def children(self, folder: str, foreign: list[str]) -> "list[tuple[str, os.DirEntry[str]]]":
         """List a folder in the byte order of the keys: a folder counts with its trailing slash."""
@@ -347,39 +374,6 @@ class KeptFolder:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-class Locks:
-    """The locks of some keys; a class, since a generator would double what a write costs in Python."""
-
-    __slots__ = ("_descriptors", "_keys", "_tree")
-
-    def __init__(self, tree: Tree, keys: tuple[Key, ...]) -> None:
-        self._tree = tree
-        self._keys = keys
-        self._descriptors: list[int] = []
-
-    def __enter__(self) -> None:
-        stripes = {crc32(key.encode()) % _LOCK_STRIPES for key in self._keys}
-        try:
-            for stripe in sorted(stripes):
-                self._descriptors.append(self._tree.open_lock(stripe, self._keys[0]))
-                fcntl.flock(self._descriptors[-1], fcntl.LOCK_EX)
-        except BaseException:
-            self._release()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        for descriptor in self._descriptors:
-            # closing is not enough: a process that was forked meanwhile holds the lock as well
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-        self._descriptors.clear()
 
 
 def _is_no_folder(path: str) -> bool:

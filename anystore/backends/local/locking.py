@@ -1,0 +1,49 @@
+"""Locks on keys: files of which keys that are hashed alike share one."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from types import TracebackType
+from zlib import crc32
+
+from anystore.keys import Key
+
+_LOCK_STRIPES = 256
+
+
+class Locks:
+    """The locks of some keys; a class, since a generator would double what a write costs in Python.
+
+    Args:
+        open_lock: Opens the file of a lock, by its number; the key is for the message if it cannot.
+        keys: The keys.
+    """
+
+    __slots__ = ("_descriptors", "_keys", "_open_lock")
+
+    def __init__(self, open_lock: Callable[[int, Key], int], keys: tuple[Key, ...]) -> None:
+        self._open_lock = open_lock
+        self._keys = keys
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> None:
+        stripes = {crc32(key.encode()) % _LOCK_STRIPES for key in self._keys}
+        try:
+            for stripe in sorted(stripes):
+                self._descriptors.append(self._open_lock(stripe, self._keys[0]))
+                fcntl.flock(self._descriptors[-1], fcntl.LOCK_EX)
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        for descriptor in self._descriptors:
+            # closing is not enough: a process that was forked meanwhile holds the lock as well
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+        self._descriptors.clear()
