@@ -21,7 +21,7 @@ export PYTHON
 
 MINUTES ?= 60
 
-.PHONY: help venv bare servers demo ui test test-large soak pythons wheels bench lint types docs screenshots check clean
+.PHONY: help venv bare servers demo ui test test-large soak pythons wheels bench lint audit types docs screenshots check clean
 
 help: ## List the targets
 	@echo "Usage: make TARGET [PYTHON=python3.12]"; echo
@@ -98,9 +98,13 @@ bench: servers $(VENV)/.installed-dev ## Measure each backend beside its plain d
 	@for script in startup local sql redis_backend objects zip filesystem caching mirror crawl dagster_io; do \
 		echo "== $$script"; $(BIN)/python -m tests.benchmarks.$$script; done
 
-lint: $(VENV)/.installed-dev ## Check style, formatting and layers
+lint: $(VENV)/.installed-dev ## Check style, formatting, layers, and for what is often a hole
 	@echo "== ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "== import-linter" && $(BIN)/lint-imports
+	@echo "== bandit" && $(BIN)/bandit --quiet --configfile pyproject.toml --recursive anystore anystore_dagster examples .ci
+
+audit: $(VENV)/.installed-dev ## Look up the pinned packages among known vulnerabilities [ANYSTORE_AUDIT=required]
+	@echo "== pip-audit" && $(BIN)/python .ci/audit.py
 
 types: $(VENV)/.installed-dev ## Check types
 	@echo "== mypy" && $(BIN)/mypy
@@ -112,7 +116,8 @@ docs: $(VENV)/.installed-dev ## Build the documentation into site/
 screenshots: servers $(VENV)/.installed-dev ## Take the pictures of Dagster's pages anew, into docs/images
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/examples/test_document_pipeline_pages.py
 
-check: lint types test docs ## Run everything that .ci/run runs
+# The audit stands last: where nothing could be audited, that is to be seen.
+check: lint types test docs audit ## Run everything that .ci/run runs
 
 clean: ## Remove the environments, caches and what was built; stores and their values stay
 	rm -rf $(VENV) $(BARE) $(OLDEST) .venv-3.* site dist .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis
