@@ -9,6 +9,7 @@ from anystore.backend import Backend, Entry, Feature, Reader, check_options
 from anystore.errors import BackendError, DoesNotExist, ForeignNameWarning, InvalidOption, InvalidUri, VersionMismatch
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
+from anystore.web.addresses import AddressGuard, is_proxied
 from anystore.web.client import Client, Response
 from anystore.web.digests import Checksums, expected_digests
 from anystore.web.headers import parse_http_date, strong_etag
@@ -65,6 +66,7 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "HttpBackend":
         max_redirects=int(numbers.get("max_redirects", Client.max_redirects)),
         user_agent=texts.get("user_agent", ""),
         ca_file=texts.get("ca_file"),
+        guard=None if is_proxied(uri.text) else AddressGuard(uri.text),
     )
     max_depth = int(numbers.get("max_depth", MAX_DEPTH))
     return HttpBackend(wire_url(uri.text), client=client, max_depth=max_depth)

@@ -341,6 +341,19 @@ def prepare(easy: pycurl.Curl, call: Call) -> "SocketOpener | None":
     return opener
 
 
+class _Lent:
+    """A socket that pycurl takes a copy of; a socket of Python's would warn that nobody has closed it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
 class SocketOpener:
     """What libcurl opens the sockets of one request with.
 
@@ -356,7 +369,7 @@ class SocketOpener:
         """Open a socket for an address, if it is allowed."""
         host = address.addr[0]
         if self._guard.allows(host if isinstance(host, str) else host.decode()):
-            return socket.socket(address.family, address.socktype, address.protocol)
+            return _Lent(socket.socket(address.family, address.socktype, address.protocol).detach())
         self.refused = str(host)
         return pycurl.SOCKET_BAD
 

@@ -79,6 +79,19 @@ def test_no_spelling_of_an_address_gets_round_the_guard(host, seed):
         client.close()
 
 
+def test_a_store_on_the_web_is_not_led_elsewhere_by_a_redirect():
+    with raw_http() as inside, raw_http() as outside:
+        inside.answers["/a"] = answer(b"inside")
+        port = inside.url.rpartition(":")[2]
+        outside.answers["/a"] = answer(status=302, Location=f"http://0.0.0.0:{port}a")
+        assert get_store(outside.url).get("a") == "inside"  # from this machine to itself, which may be meant
+        for host in ("169.254.169.254", "10.0.0.1", "[fd00:ec2::254]"):
+            outside.answers["/a"] = answer(status=302, Location=f"http://{host}/latest/meta-data/")
+            with pytest.raises(BackendError, match=host.strip("[]").partition(":")[0]):
+                get_store(outside.url, backend_config={"retries": 0, "connect_timeout": 3}).get("a")
+        assert get_store("https://8.8.8.8/").backend.client.guard.kinds == frozenset()
+
+
 def test_a_name_is_judged_by_the_address_that_is_connected_to(monkeypatch):
     # DNS may say one thing when a URL is looked at, and another one when it is fetched.
     with raw_http() as server:
