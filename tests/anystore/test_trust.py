@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from anystore import get_store
-from anystore.errors import BackendError, InvalidOption
+from anystore.errors import BackendError, InvalidKey, InvalidOption
 from anystore.web.addresses import AddressGuard
 from anystore.web.client import Client
 from tests.raw_http import answer, raw_http
@@ -169,6 +169,24 @@ def test_ftp_over_tls_unchecked_only_when_asked_for(ftp_over_tls):
     store = get_store(server.uri, backend_config={**server.config, "tls": tls, "verify": False})
     store.put("b", b"2")
     assert store.get("b", serialization_mode="raw") == b"2"
+
+
+@pytest.mark.parametrize("end", ["\r\nDELE victim", "\nDELE victim", "\rDELE victim"])
+def test_no_key_is_two_commands_of_ftp(end):
+    with pyftpd() as server:
+        store = get_store(server.uri, backend_config=server.config)
+        store.put("victim", "1")
+        for call in (
+            lambda: store.put(f"a{end}", "2"),
+            lambda: store.get(f"a{end}"),
+            lambda: store.delete(f"a{end}"),
+            lambda: store.info(f"folder{end}/a"),
+            lambda: store.move("victim", f"a{end}"),
+            lambda: list(store.iterate_keys(f"folder{end}")),
+        ):
+            with contextlib.suppress(InvalidKey):
+                call()
+        assert list(store.iterate_keys()) == ["victim"]
 
 
 def test_a_mistyped_kind_of_tls_is_no_plain_connection():
