@@ -92,6 +92,24 @@ def test_a_store_on_the_web_is_not_led_elsewhere_by_a_redirect():
         assert get_store("https://8.8.8.8/").backend.client.guard.kinds == frozenset()
 
 
+def test_webdav_is_led_to_no_other_server():
+    with raw_http() as other, raw_http() as server:
+        other.answers["/x"] = server.answers["/there"] = answer(b"value")
+        config = {"username": "me", "password": PASSWORD, "headers": {"X-Token": "secret"}}
+        store = get_store(server.url.replace("http", "webdav"), backend_config=config)
+        listing = (
+            b"<multistatus xmlns='DAV:'><response><href>/a</href><propstat><prop/></propstat></response></multistatus>"
+        )
+        for location in (other.url + "x", f"http://localhost:{other.server_address[1]}/x", "file:///etc/passwd"):
+            server.answers["/a"] = answer(status=302, Location=location)
+            with pytest.raises(BackendError):
+                store.get("a")
+        assert other.asked == []
+        server.answers["/a"] = answer(status=302, Location="/there")
+        server.answers["/there"] = answer(listing, status=207, Content_Type="application/xml")
+        assert store.exists("a")
+
+
 def test_a_name_is_judged_by_the_address_that_is_connected_to(monkeypatch):
     # DNS may say one thing when a URL is looked at, and another one when it is fetched.
     with raw_http() as server:

@@ -26,11 +26,13 @@ from anystore.backends.fsspec.media import Medium
 from anystore.backends.fsspec.values import entry_of
 from anystore.errors import BackendError, InvalidKey
 from anystore.keys import Key
+from anystore.web.urls import keeps_secrets, masked_url
 
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 60.0
 _IN_MEMORY = 4 * CHUNK_BYTES
 _ATTEMPTS = 3
+_MOST_REDIRECTS = 10
 # A connection that was kept is gone, seen while the request is sent, or when an answer is waited for.
 _LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 # Names of ours alone are asked for: a server may show others, such as a display name, as XML that cannot be read.
@@ -102,8 +104,24 @@ class PersistentClient(HttpClient):  # type: ignore[misc]
         RFC 9112, section 9.3.1; RFC 4918, section 9.9 (MOVE is idempotent).
     """
 
-    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request, again if need be."""
+    def send(self, request: httpx.Request, *, follow_redirects: Any = False, **options: Any) -> httpx.Response:
+        """Send a request, again if need be; a redirect is followed on the same server alone.
+
+        httpx would hand headers of the configuration, which may be secrets, on to any other one.
+        """
+        answer = self._send_until_answered(request, **options)
+        for _ in range(_MOST_REDIRECTS if follow_redirects is True else 0):
+            follower = answer.next_request
+            if follower is None:
+                break
+            answer.close()
+            target = str(follower.url)
+            if not keeps_secrets(str(request.url), target):
+                raise BackendError(f"{masked_url(str(request.url))} redirects to another server: {masked_url(target)}")
+            answer = self._send_until_answered(follower, **options)
+        return answer
+
+    def _send_until_answered(self, request: httpx.Request, **options: Any) -> httpx.Response:
         lost: list[httpx.TransportError] = []
         while len(lost) < _ATTEMPTS:
             try:
