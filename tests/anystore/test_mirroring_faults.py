@@ -248,8 +248,8 @@ def test_a_value_of_another_length_than_it_said_is_not_published(told, source, t
 @pytest.mark.parametrize("size", [100, 3 * MIB])
 def test_a_full_verification_sees_what_a_target_spoils(size, source, tmp_path):
     class Spoiling(MemoryBackend):
-        def publish(self, key, data, **conditions):
-            return super().publish(key, data[:-1] + b"?" if key == "a" else data, **conditions)
+        def put(self, key, data, **conditions):
+            return super().put(key, data[:-1] + b"?" if key == "a" else data, **conditions)
 
     source.put("a", b"1" * size)
     target = Store(Spoiling(f"{tmp_path}/spoiling"), serialization_mode="raw")
@@ -261,8 +261,8 @@ def test_a_full_verification_sees_what_a_target_spoils(size, source, tmp_path):
 
 def test_a_target_that_has_another_size_is_told(source, tmp_path):
     class Short(MemoryBackend):
-        def publish(self, key, data, **conditions):
-            return super().publish(key, data[:-1], **conditions)
+        def put(self, key, data, **conditions):
+            return super().put(key, data[:-1], **conditions)
 
     source.put("a", b"1" * 3 * MIB)
     report = mirror(source, Store(Short(f"{tmp_path}/short")), glob="a")

@@ -120,8 +120,8 @@ def test_a_long_value_that_was_spoilt_in_the_target_is_seen_when_it_is_read_back
 
 def test_what_reads_back_otherwise_is_not_left_behind(tmp_path):
     class Spoiling(MemoryBackend):
-        def publish(self, key, data, **conditions):
-            return super().publish(key, data[:-1] + b"?", **conditions)
+        def put(self, key, data, **conditions):
+            return super().put(key, data[:-1] + b"?", **conditions)
 
     source = get_store(f"memory://{tmp_path}/source", serialization_mode="raw")
     source.put_many({"a": b"1" * 100, "b": b"1" * 3 * MIB})

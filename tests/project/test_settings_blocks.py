@@ -3,6 +3,7 @@
 import ast
 import re
 import textwrap
+import tomllib
 
 import pytest
 import yaml
@@ -44,6 +45,12 @@ def test_settings_in_python(page, text):
     assert [type(line) for line in ast.parse(text).body] == [ast.Assign] * len(ast.parse(text).body)
 
 
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_an_entry_point_is_the_one_of_the_example(page, text):
+    example = tomllib.loads((ROOT / "examples/custom_backend/pyproject.toml").read_text())["project"]
+    assert tomllib.loads(text)["project"]["entry-points"] == example["entry-points"]
+
+
 def test_no_kind_of_block_is_overlooked():
     """Each kind is run or read by a test: ``test_documents_run``, ``test_consoles_run``, ``test_tutorial``, or here."""
     kinds = {
@@ -53,4 +60,4 @@ def test_no_kind_of_block_is_overlooked():
         for line in page.read_text().splitlines()
         if re.match(r" *```\S", line) and "title=" not in line
     }
-    assert kinds <= {"python", "console", "yaml", "ini"}
+    assert kinds <= {"python", "console", "yaml", "ini", "toml"}

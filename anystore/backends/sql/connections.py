@@ -21,7 +21,7 @@ from anystore.backends.sql.dialects import (
     dialect_of,
     prepare_connection,
 )
-from anystore.backends.sql.failures import Failures
+from anystore.backends.sql.failures import SPOILT, Failures, answers
 from anystore.backends.sql.options import Options
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.silence import limit_silence
@@ -52,19 +52,25 @@ class Transaction:
 
     def fetch(self, statement: Statement, parameters: Parameters) -> list[Row]:
         """Run a statement, and give its rows."""
-        self._cursor.execute(statement.sql, statement.bind(parameters))
-        rows: list[Row] = self._cursor.fetchall()
+        bound = statement.bind(parameters)
+        with answers():
+            self._cursor.execute(statement.sql, bound)
+            rows: list[Row] = self._cursor.fetchall()
         return rows
 
     def change(self, statement: Statement, parameters: Parameters) -> int:
         """Run a statement, and give how many rows it concerned."""
-        self._cursor.execute(statement.sql, statement.bind(parameters))
+        bound = statement.bind(parameters)
+        with answers():
+            self._cursor.execute(statement.sql, bound)
         return int(self._cursor.rowcount)
 
     def change_each(self, statement: Statement, parameters: Sequence[Parameters]) -> int:
         """Run a statement for each of several sets of parameters, and give how many rows were concerned."""
         bind = statement.bind
-        self._cursor.executemany(statement.sql, [bind(one) for one in parameters])
+        bound = [bind(one) for one in parameters]
+        with answers():
+            self._cursor.executemany(statement.sql, bound)
         return int(self._cursor.rowcount)
 
 
@@ -89,12 +95,12 @@ class Connections(ABC):
         self._failures = failures
         self._engine = self._make_engine(url)
         _ALL.add(self)
-        event.listen(self._engine, "do_connect", self._connect)
+        event.listen(self._engine, "do_connect", _connecting(self._options.timeout, self._given))
         event.listen(self._engine, "connect", self._prepare)
         try:
             with self._engine.connect():  # now SQLAlchemy knows the server's version
                 self.dialect = dialect_of(self._engine.dialect)
-        except (*failures.caught, *WRONG_ARGUMENTS) as error:
+        except (*failures.caught, *SPOILT) as error:
             failures.fail_to_connect(error)
         self._make_tables(tables)
 
@@ -121,12 +127,6 @@ class Connections(ABC):
     @abstractmethod
     def leave_parent(self) -> None:
         """Let go of the connections of the parent process; a reader or a listing of before the fork opens its own."""
-
-    def _connect(self, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
-        # before SQLAlchemy asks its first questions, which have to be answered in time, too
-        connection = dialect.connect(*arguments, **named)
-        limit_silence(dialect, connection, timeout=self._options.timeout, given=self._given)
-        return connection
 
     @property
     def _given(self) -> dict[str, Any]:
@@ -207,13 +207,16 @@ class Connections(ABC):
 
     def _transact_once(self, connection: Any, work: Callable[[Transaction], R]) -> R:
         cursor = binary_cursor(self._engine.dialect, connection)
-        cursor.execute(self.dialect.begin)
+        with answers():
+            cursor.execute(self.dialect.begin)
         try:
             result = work(Transaction(cursor))
-            cursor.execute("COMMIT")
+            with answers():
+                cursor.execute("COMMIT")
         except BaseException:
             try:
-                cursor.execute("ROLLBACK")
+                with answers():
+                    cursor.execute("ROLLBACK")
             except self._failures.caught:  # the server has done so itself, or does when this is closed
                 self._discard(connection)
             raise
@@ -227,10 +230,12 @@ class Connections(ABC):
 
     def _run(self, connection: Any, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
         cursor = binary_cursor(self._engine.dialect, connection)
-        cursor.execute(statement.sql, statement.bind(parameters))
-        rows = cursor.fetchall() if cursor.description is not None else []
-        count = cursor.rowcount
-        cursor.close()
+        bound = statement.bind(parameters)
+        with answers():
+            cursor.execute(statement.sql, bound)
+            rows = cursor.fetchall() if cursor.description is not None else []
+            count = cursor.rowcount
+            cursor.close()
         return rows, count
 
     def _fail(self, error: BaseException, parameters: Parameters) -> NoReturn:
@@ -296,6 +301,18 @@ class _Handle:
             self._left.append(self._give_up())
         else:
             self.close()
+
+
+def _connecting(timeout: float, given: dict[str, Any]) -> Callable[..., Any]:
+    """Give what connects; SQLAlchemy's dialect keeps it, and a driver's connection its dialect, hence no method."""
+
+    def connect(dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+        # before SQLAlchemy asks its first questions, which have to be answered in time, too
+        connection = dialect.connect(*arguments, **named)
+        limit_silence(dialect, connection, timeout=timeout, given=given)
+        return connection
+
+    return connect
 
 
 _FOREIGN: Any = threading._DummyThread  # noqa: SLF001 - the one way to tell a thread that Python has not made
@@ -435,7 +452,7 @@ class PooledConnections(Connections):
         while True:
             try:
                 fairy = self._engine.raw_connection()
-            except (*self._failures.caught, *WRONG_ARGUMENTS) as error:
+            except (*self._failures.caught, *SPOILT) as error:
                 self._failures.fail_to_connect(error)
             # what was opened just now is not asked, or this would go on forever where a driver cannot say
             if fairy.info.pop(_FRESH, False) or self._is_alive(fairy.driver_connection):
@@ -458,7 +475,7 @@ class PooledConnections(Connections):
                 if not poll.poll(0):
                     return True
             return bool(self._engine.dialect.do_ping(connection))
-        except (*self._failures.caught, *WRONG_ARGUMENTS):
+        except (*self._failures.caught, *SPOILT):
             return False
 
     def close(self) -> None:
@@ -479,10 +496,6 @@ class PooledConnections(Connections):
         """Begin with an empty pool."""
         _INHERITED.append(self._engine.pool)
         self._engine.dispose(close=False)
-
-
-WRONG_ARGUMENTS: tuple[type[Exception], ...] = (OSError, TypeError, ValueError)
-"""What a driver raises, besides its own errors, where an option of the URI is not what it takes."""
 
 
 def make_engine(url: URL, options: Options) -> Engine:

@@ -1,6 +1,8 @@
 """What SQLAlchemy and the drivers raise, as our errors."""
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from sqlalchemy import exc
@@ -21,6 +23,27 @@ _HINTS = {
         "'sqlite:///file:NAME.db?immutable=1&uri=true'"
     ),
 }
+
+SPOILT: tuple[type[Exception], ...] = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
+)
+"""What a driver raises, besides its own errors, where an option is not what it takes, or an answer makes no sense."""
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Read answers of a server; after one that makes no sense the connection is of no use any more."""
+    try:
+        yield
+    except SPOILT as error:
+        raise exc.DisconnectionError(f"what came is no answer: {type(error).__name__}: {error}") from error
 
 
 class Failures:

@@ -4,8 +4,8 @@ import os
 
 from sqlalchemy import URL, inspect
 
-from anystore.backends.sql.connections import WRONG_ARGUMENTS, make_engine
-from anystore.backends.sql.failures import Failures
+from anystore.backends.sql.connections import make_engine
+from anystore.backends.sql.failures import SPOILT, Failures
 from anystore.backends.sql.options import Options
 from anystore.backends.sql.schema import Tables
 
@@ -23,7 +23,7 @@ def has_table(url: URL, options: Options, failures: Failures, tables: Tables) ->
     try:
         with engine.connect() as connection:
             return inspect(connection).has_table(tables.rows.name)
-    except (*failures.caught, *WRONG_ARGUMENTS) as error:
+    except (*failures.caught, *SPOILT) as error:
         failures.fail_to_connect(error)
     finally:
         engine.dispose()
