@@ -125,7 +125,7 @@ class Proxy:
     def _pump(self, pair: tuple[socket.socket, socket.socket], up: bool) -> None:
         source, target = pair if up else pair[::-1]
         try:
-            while select.select([source], [], [])[0] and (data := source.recv(PART)):
+            while self._awaits(pair, source) and (data := source.recv(PART)):
                 data, then = self._spoil(data, up)
                 if data:
                     target.sendall(data)
@@ -141,6 +141,13 @@ class Proxy:
         except (OSError, ValueError):  # closed by another thread
             pass
         self._break(pair)
+
+    def _awaits(self, pair: tuple[socket.socket, socket.socket], source: socket.socket) -> bool:
+        """Wait for bytes; not for ever, since what another thread closes may wake nobody up."""
+        while not select.select([source], [], [], 0.5)[0]:
+            if pair not in self._pairs:
+                raise ConnectionAbortedError("the connection was broken")
+        return True
 
     def _spoil(self, data: bytes, up: bool) -> tuple[bytes, str]:
         with self._lock:
