@@ -150,7 +150,7 @@ class _Client:
                     entry = self._store.put(call.key, data, serialization_mode="raw", **condition)
                 except (AlreadyExists, VersionMismatch):
                     return replace(call, done=False)
-                except Unsupported:  # a value that grew so long has no version on some, and is not the one that was read
+                except Unsupported:  # what grew too long for a version is not what was read
                     if self._job.width == 1:
                         raise
                     return replace(call, done=False)
