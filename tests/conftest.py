@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ seaweedfs_server = _shared("object_servers", "seaweedfs")
 moto_server = _shared("object_servers", "moto")
 azurite_server = _shared("object_servers", "azurite")
 sftp_server = _shared("remote_servers", "openssh")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that every user can reach; pytest's own are for its user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

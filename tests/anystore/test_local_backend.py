@@ -16,6 +16,7 @@ import pytest
 
 from anystore import get_store
 from anystore.backend import Feature
+from anystore.backends import local
 from anystore.backends.local import LocalBackend, tree
 from anystore.backends.local.values import entry_of
 from anystore.errors import (
@@ -25,7 +26,6 @@ from anystore.errors import (
     ForeignNameWarning,
     InvalidKey,
     KeyConflict,
-    ReadOnlyError,
     VersionMismatch,
 )
 from anystore.keys import parse_key
@@ -179,6 +179,33 @@ def test_create_take_and_append_are_exclusive_between_processes(tmp_path):
     assert sum(taken for _, taken in counts) == 200
     lines = list(store.stream("log", serialization_mode="text"))
     assert sorted(lines) == sorted(f"{name} {number}" for name in "abcd" for number in range(200))
+
+
+@pytest.mark.parametrize("look", [LocalBackend.stat, lambda backend, key: backend.reader(key).entry])
+def test_a_version_that_is_seen_in_the_middle_of_an_append_stands(backend, look, monkeypatch):
+    backend.put(key("log"), b"one")
+    entered, seen, stamp = threading.Event(), [], local.stamp
+    reader = threading.Thread(target=lambda: (entered.set(), seen.append(look(backend, key("log")))))
+
+    def look_before_the_time_is_set(descriptor):
+        reader.start()
+        entered.wait()
+        reader.join(timeout=0.05)
+        stamp(descriptor)
+
+    monkeypatch.setattr(local, "stamp", look_before_the_time_is_set)
+    backend.append(key("log"), b"two")
+    reader.join()
+    assert seen == [backend.stat(key("log"))]
+    backend.put(key("log"), b"new", version=seen[0].version)
+
+
+def test_who_only_reads_a_fresh_file_waits_for_nobody_and_makes_nothing(backend, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "foreign").write_bytes(b"just now")
+    assert backend.stat(key("foreign")).size == 8
+    assert [path.name for path in root.iterdir()] == ["foreign"]
 
 
 def test_a_put_wins_against_pruning(tmp_path):
@@ -405,8 +432,8 @@ def test_segments_of_more_than_255_bytes_are_refused(backend):
             call(key("ü" * 128))
 
 
-def test_a_read_only_folder(tmp_path):
-    store = get_store(tmp_path / "root")
+def test_a_read_only_folder(open_folder):
+    store = get_store(open_folder / "root")
     store.put("a", 1)
     code = """
 import os, sys
@@ -414,7 +441,8 @@ from anystore import get_store
 from anystore.errors import ReadOnlyError
 store = get_store(sys.argv[1])
 assert store.get("a") == 1
-os.setuid(65534)
+if not os.getuid():
+    os.setuid(65534)
 assert store.get("a") == 1
 for write in (lambda: store.put("b", 1), lambda: store.delete("a"), lambda: store.append("a", b"x")):
     try:
@@ -424,18 +452,14 @@ for write in (lambda: store.put("b", 1), lambda: store.delete("a"), lambda: stor
     else:
         raise SystemExit("written")
 """
-    if os.getuid():
-        os.chmod(tmp_path / "root", 0o500)
-        with pytest.raises(ReadOnlyError):
-            store.put("b", 1)
-        os.chmod(tmp_path / "root", 0o700)
-        return
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder).startswith("/tmp/pytest"):
-            os.chmod(folder, 0o755)
+    private = open_folder / "root" / ".anystore"
+    for folder in (*(one for one in private.rglob("*") if one.is_dir()), private, open_folder / "root"):
+        os.chmod(folder, 0o555)
     process = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "root")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(open_folder / "root")], capture_output=True, text=True, check=False
     )
+    for folder in (open_folder / "root", private, *(one for one in private.rglob("*") if one.is_dir())):
+        os.chmod(folder, 0o755)  # so that it can be removed
     assert process.returncode == 0, process.stderr
 
 

@@ -9,7 +9,6 @@ between processes too; reading takes no lock.
 import errno
 import os
 import stat
-import time
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from urllib.parse import unquote
 
 from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options, read_and_close
 from anystore.backends.local.tree import KeptFolder, Tree
-from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces
+from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces, settled, stamp
 from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri, as_text
@@ -81,13 +80,15 @@ class LocalBackend(Backend):
     def reader(self, key: Key) -> Reader:
         """Bind a file descriptor."""
         descriptor, status = self._tree.open(key)
-        return LocalReader(self._tree, descriptor, entry_of(key, status))
+        return LocalReader(self._tree, descriptor, entry_of(key, settled(self._tree, key, descriptor, status)))
 
     def stat(self, key: Key) -> Entry:
         """Ask the file system."""
         descriptor, status = self._tree.open(key)
-        os.close(descriptor)
-        return entry_of(key, status)
+        try:
+            return entry_of(key, settled(self._tree, key, descriptor, status))
+        finally:
+            os.close(descriptor)
 
     def local_file(self, key: Key) -> str | None:
         """Give the path of the file itself."""
@@ -201,7 +202,7 @@ class LocalBackend(Backend):
             if written != len(data):
                 os.ftruncate(descriptor, size)
                 raise OSError(errno.ENOSPC, "the disk is full")
-            os.utime(descriptor, ns=(time.time_ns(),) * 2)
+            stamp(descriptor)
             if self._tree.durable:
                 os.fsync(descriptor)
 

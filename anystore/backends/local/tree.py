@@ -5,12 +5,12 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from operator import itemgetter
 from typing import NoReturn
 
-from anystore.backends.local.locking import Locks
+from anystore.backends.local.locking import Locks, name_of, unlocked
 from anystore.errors import (
     AnystoreError,
     BackendError,
@@ -112,9 +112,13 @@ class Tree:
         """Hold the locks of keys inside a block, in one order for everyone."""
         return Locks(self.open_lock, keys)
 
+    def unlocked(self, key: Key) -> AbstractContextManager[bool]:
+        """Tell whether nobody holds the lock of a key; then nobody takes it inside the block either."""
+        return unlocked(f"{self._base}{_LOCKS}", key)
+
     def open_lock(self, stripe: int, key: Key) -> int:
         """Open the file of a lock, and make it where it is missing."""
-        return self._open_private(_LOCKS, f"{stripe:02x}", _LOCK_FLAGS, key)
+        return self._open_private(_LOCKS, name_of(stripe), _LOCK_FLAGS, key)
 
     def move(self, source: Key, target: Key) -> None:
         """Rename the file of a key; a symlink that took the place of its folder meanwhile leads nowhere."""

@@ -11,6 +11,36 @@ from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.errors import AlreadyExists, AnystoreError, DoesNotExist
 from anystore.keys import Key
 
+_MICROSECOND = 1_000  # in nanoseconds
+_OWN = 707  # the nanoseconds in a microsecond of each time that we set ourselves
+_FRESH = 1_000_000_000  # nanoseconds; no append takes as long between its two steps
+_SOON = 0.0005
+
+
+def stamp(descriptor: int) -> None:
+    """Set the time of a file, as the last step of each change.
+
+    The kernel's own clock ticks every few milliseconds, too seldom to tell two versions apart.
+    """
+    now = time.time_ns()
+    os.utime(descriptor, ns=(now - now % _MICROSECOND + _OWN,) * 2)
+
+
+def settled(tree: Tree, key: Key, descriptor: int, status: os.stat_result) -> os.stat_result:
+    """Give the status of an open file as it is when nobody is in the middle of an append to it.
+
+    An append in place is two steps, the bytes and the time, and reading takes no lock. The version that shows between
+    them would be refused a moment later although the value is the same. It has a fresh time of the kernel's, not one of
+    ours; the second step is waited for as long as it is fresh, or until nobody holds the lock of the key.
+    """
+    while status.st_mtime_ns % _MICROSECOND != _OWN and abs(time.time_ns() - status.st_mtime_ns) < _FRESH:
+        with tree.unlocked(key) as nobody_writes:
+            status = os.fstat(descriptor)
+            if nobody_writes:
+                break
+        time.sleep(_SOON)
+    return status
+
 
 def entry_of(key: str, status: os.stat_result) -> Entry:
     """Make the entry of a file."""
@@ -117,8 +147,7 @@ class LocalWriter(Writer):
     def commit(self) -> Entry:
         descriptor = self._open()
         try:
-            # The system's own clock ticks every few milliseconds, too seldom to tell two versions apart.
-            os.utime(descriptor, ns=(time.time_ns(),) * 2)
+            stamp(descriptor)
             if self._tree.durable:
                 os.fsync(descriptor)
             status = os.fstat(descriptor)
