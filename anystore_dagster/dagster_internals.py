@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from dagster import (
     AssetKey,
@@ -28,13 +28,41 @@ from dagster._core.execution.plan.inputs import FromMultipleSources
 
 __all__ = [
     "ConfigType",  # of a field
-    "ConfigurableResourceFactory",  # what resources and IO managers have in common
+    "CopiedResource",
     "DefinitionConfigSchema",  # what a schema has to be wrapped in
     "IntEnvVar",  # what EnvVar.int() gives
     "UnresolvedAssetJobDefinition",  # what define_asset_job() gives
     "replace_resource_types",
     "replace_types",
 ]
+
+
+class CopiedResource(ConfigurableResourceFactory[Any]):
+    """A resource that is copied for a run, where Dagster would construct it three times with the values that it has.
+
+    That takes milliseconds each time, since Dagster makes a schema of the fields again.
+    """
+
+    def _with_updated_values(self, values: Mapping[str, Any] | None) -> ConfigurableResourceFactory[Any]:
+        # a class of somebody else's may keep more than its fields, or make something of them
+        is_ours = type(self).__module__.partition(".")[0] == __package__
+        if is_ours and self._holds(values or {}):
+            return self._copied()
+        return super()._with_updated_values(values)
+
+    def _holds(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether the fields have these values already."""
+        return not values
+
+    def _copied(self) -> Self:
+        """Give another one with the same fields, of which Dagster has no definition yet; what was opened is not its."""
+        fields = {name: self.__dict__[name] for name in type(self).model_fields}
+        copied = type(self).model_construct(
+            set(self.model_fields_set),
+            **{name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()},
+        )
+        copied._state__internal__ = self._state__internal__  # noqa: SLF001 - of the same class
+        return copied
 
 
 def replace_types(

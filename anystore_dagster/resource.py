@@ -12,13 +12,13 @@ from anystore.settings import read_default_settings
 from anystore.uris import StoreUri, parse_uri
 from anystore_dagster.config_types import STORE_TYPES, GuardedFields
 from anystore_dagster.dagster_internals import (
-    ConfigurableResourceFactory,
+    CopiedResource,
     DefinitionConfigSchema,
     replace_resource_types,
     replace_types,
 )
 from anystore_dagster.literal_secrets import hide_secrets, reveal_secrets
-from anystore_dagster.variables import resolve_variables, variable_name
+from anystore_dagster.variables import is_same, resolve_variables, variable_name
 
 SerializationMode = Literal["auto", "raw", "text", "json", "pickle", "parquet", "arrow", "csv"]
 """How values become bytes; the names that anystore takes."""
@@ -28,7 +28,7 @@ _IN_AZURE = ("az", "abfs", "abfss", "adl")  # whose URIs name the container wher
 _STEP_WORKERS = {DagsterEventType.STEP_WORKER_STARTING, DagsterEventType.STEP_WORKER_STARTED}
 
 
-class StoreSettings(ConfigurableResourceFactory[Any]):
+class StoreSettings(CopiedResource):
     """The fields that say which store is meant, for a resource or an IO manager.
 
     A class that derives from it names it before the class of Dagster.
@@ -167,6 +167,10 @@ class StoreSettings(ConfigurableResourceFactory[Any]):
             )
             self._opened = store.under(given["prefix"]) if given["prefix"] else store
         return self._opened
+
+    def _holds(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether the fields have these values already, as run configuration and Dagster give them."""
+        return all(name in self.__dict__ and is_same(value, self.__dict__[name]) for name, value in values.items())
 
     def _check_processes(self, uri: str) -> None:
         if self._run is None or not is_in_memory(uri):

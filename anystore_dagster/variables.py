@@ -56,3 +56,31 @@ def variable_name(value: Any) -> str | None:
     if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str):
         return value["env"]
     return None
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Tell whether two parts of a configuration say the same, also where variables are named in both ways.
+
+    Args:
+        one: A part, as a field or run configuration has it.
+        other: The other.
+
+    Returns:
+        Whether types and values are equal at any depth; of what is no configuration, whether it is one object.
+
+    Example:
+        >>> is_same({"token": {"env": "TOKEN"}}, {"token": EnvVar("TOKEN")}), is_same(1, True)
+        (True, False)
+    """
+    if one is other:
+        return True
+    name = variable_name(one)
+    if name is not None or variable_name(other) is not None:
+        return name == variable_name(other)
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(is_same(part, other[key]) for key, part in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return isinstance(one, str | bytes | int | float) and bool(one == other)
