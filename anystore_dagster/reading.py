@@ -15,14 +15,14 @@ from anystore_dagster.seen_runs import RunNotes
 from anystore_dagster.slots import Slot, titles
 from anystore_dagster.stored import COLUMNS, FILTERS, BlobRef, Form, Selection
 from anystore_dagster.values import annotation_text
-from anystore_dagster.writing import threads_for, with_retries
+from anystore_dagster.writing import THREADS, threads_for, with_retries
 
 ALLOW_MISSING = "allow_missing_partitions"
 """Metadata of an ``AssetIn`` or of the upstream asset: partitions without a value are left out."""
 
 _LISTED = 10
-_LOOK_SECONDS = 0.002
-_QUICK = 4  # loaded in that time
+_STAGES = ((0.0005, 2, 16), (0.005, 16, THREADS))
+"""Seconds, how many values are loaded in them where enough threads are at work, and the threads where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ class Source:
 def for_each(source: Source, call: Callable[[Slot], Any], slots: Sequence[Slot]) -> list[Any]:
     """Call something for each slot, in threads where it takes its time; in the order of the slots.
 
-    Threads that have hardly anything to wait for hinder each other. So one begins, and others help when it is slow.
+    Threads that have hardly anything to wait for hinder each other. So one begins, others help when it is slow, and
+    more when these are, too.
 
     Args:
         source: Where the values are.
@@ -114,17 +115,25 @@ def for_each(source: Source, call: Callable[[Slot], Any], slots: Sequence[Slot])
                 raise
 
     most = min(len(slots), *(threads_for(store) for store in source.stores))
+    _work_together(work, most, is_waiting=lambda: bool(waiting), loaded=lambda: len(results))
+    return [results[number] for number in range(len(slots))]
+
+
+def _work_together(
+    work: Callable[[], None], most: int, *, is_waiting: Callable[[], bool], loaded: Callable[[], int]
+) -> None:
+    """Work in one thread, and in more, up to ``most``, as long as there is something to do and they are slow."""
     with ThreadPoolExecutor(most, thread_name_prefix="anystore-load") as pool:
-        workers = [pool.submit(work)]
-        loaded = 0
-        while not wait(workers, _LOOK_SECONDS).done:
-            if len(results) - loaded < _QUICK:
-                workers += [pool.submit(work) for _ in range(most - 1)]
-                break
-            loaded = len(results)
+        workers, before = [pool.submit(work)], 0
+        for seconds, enough, threads in _STAGES:
+            while not wait(workers, seconds).done:
+                fresh, before = loaded() - before, loaded()
+                if fresh < enough:
+                    break
+            while is_waiting() and len(workers) < min(most, threads):  # to start one takes a while, too
+                workers.append(pool.submit(work))
         for worker in workers:
             worker.result()
-    return [results[number] for number in range(len(slots))]
 
 
 def concatenate(frames: Sequence[Any]) -> Any:
