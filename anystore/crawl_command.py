@@ -10,6 +10,8 @@ import typer
 from anystore.console import complain, print_table, size_text, standard_output, terminating, time_text
 from anystore.extras import load
 from anystore.legible import UNKNOWN, escaped, readable_size
+from anystore.store import get_store
+from anystore.uris import parse_uri
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="Path or URI of the store to fill.")]
 JournalOption = Annotated[
@@ -22,7 +24,9 @@ def crawl_command(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="URL of a listing, or path or URI of a store.")],
     target: Target,
     *,
-    glob: Annotated[str | None, typer.Option(metavar="PATTERN", help="Only keys that match. Quote it.")] = None,
+    glob: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Only keys that match, such as '**/*.pdf'. Quote it.")
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="No keys that match; can be given again.")
     ] = None,
@@ -44,6 +48,9 @@ def crawl_command(
         typer.Option(help="full reads each stored value; audit fetches everything again."),
     ] = "fast",
     prune: Annotated[bool, typer.Option("--prune", help="Delete values that vanished from the listing.")] = False,
+    user_agent: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Who you are, for the web server: a name that leads to you.")
+    ] = None,
     journal: JournalOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -57,7 +64,7 @@ def crawl_command(
     logging.getLogger("anystore.crawling").addHandler(logging.NullHandler())  # the report says it all
     with terminating():
         report = load("anystore.crawling").crawl(
-            source,
+            source if user_agent is None else get_store(source, backend_config={"user_agent": user_agent}),
             target,
             journal=journal,
             glob=glob,
@@ -76,7 +83,7 @@ def crawl_command(
     if as_json:
         print(orjson.dumps(report.to_dict()).decode())
     else:
-        _print_report(report)
+        _print_report(report, glob=glob)
     if not report.complete:
         raise typer.Exit(1)
 
@@ -101,14 +108,17 @@ def documents_command(
     if context.obj is not None:
         raise typer.BadParameter("documents takes its store as an argument", param_hint="--store")
     found = load("anystore.crawling").documents(target, status=status, since=_since(since), journal=journal)
-    out = standard_output()
+    out, is_empty = standard_output(), True
     for document in found:
+        is_empty = False
         line = orjson.dumps(document.to_dict()) if as_json else _line(document).encode()
         out.write(line + b"\n")
     out.flush()
+    if is_empty and status is None and since is None:
+        complain(f"warning: no crawl has fetched anything into {parse_uri(journal or target).masked}")
 
 
-def _print_report(report: Any) -> None:
+def _print_report(report: Any, *, glob: str | None) -> None:
     for failure in report.failures:
         complain(f"{failure.key!r}: {failure.reason}" if failure.key else failure.reason)
     if report.failed > len(report.failures):
@@ -117,7 +127,8 @@ def _print_report(report: Any) -> None:
     for limit in report.limits:
         complain(f"the crawl was ended by {limit}")
     if report.complete and not report.listed:
-        complain(f"warning: there is no document to fetch in {report.source}")
+        chosen = "" if glob is None else f" that matches {glob!r}; * stays within a folder, **/ goes into all of them"
+        complain(f"warning: there is no document to fetch in {report.source}{chosen}")
     rows = [
         ("listed", f"{report.listed:,} documents"),
         ("fetched", f"{report.fetched:,} documents, {readable_size(report.bytes)}"),

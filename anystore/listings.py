@@ -1,10 +1,27 @@
-"""A listing: an iterator of entries that a notebook shows as a table."""
+"""A listing: an iterator of entries that a notebook shows as a table; and what an empty one means."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from anystore.backend import Backend, Entry
+from anystore.errors import AnystoreError
 from anystore.extras import load
 from anystore.keys import Selection
+
+
+def why_missing(backend: Backend) -> str | None:
+    """Tell of a store that has listed nothing whether there is no such store; a path with a slip looks the same.
+
+    Args:
+        backend: The store.
+
+    Returns:
+        What is wrong, in a sentence; None if the store is there, and empty.
+    """
+    with suppress(AnystoreError):  # it has answered when it was listed
+        if not backend.reach():
+            return f"{backend.uri} is not there; look for a slip in the name, or for a missing https:// or s3://"
+    return None
 
 
 class Entries(Iterator[Entry]):

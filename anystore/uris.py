@@ -19,6 +19,7 @@ MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{2}")
 _OF_FILES = ("file", "sqlite", "zip")
+_BEFORE_PATH = {"file": ":///", "sqlite": ":////", "zip": ":///"}  # of a path from the root; SQLAlchemy has one more
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SECRET_NAME = re.compile(
     r"pass(?:word|wd|phrase|code)?$|pwd$|secret|token|signature|^sig$|credential|cookie|bearer|sas|connection_?string"
@@ -153,8 +154,9 @@ def _parse_path(path: str | bytes) -> StoreUri:
     # `s3:/bucket` is a slip of the finger, and would otherwise become a folder of that name
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
         scheme, _, rest = path.partition(":/")
-        meant = parse_uri(f"{scheme}://{rest}").masked
-        shown = meant.replace("://", ":/", 1)
+        slashes = _BEFORE_PATH.get(scheme, "://")
+        meant = parse_uri(f"{scheme}{slashes}{rest}").masked
+        shown = meant.replace(slashes, ":/", 1)
         raise InvalidUri(f"{shown!r} is neither a URI nor a path; write '{meant}', or './{shown}' for a folder")
     home = os.path.expanduser(path)  # noqa: PTH111 - a Path would rewrite the rest
     return StoreUri(scheme="file", path=home, text=path)

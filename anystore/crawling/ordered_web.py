@@ -77,12 +77,12 @@ class WebLister:
         except AnystoreError as error:
             raise BackendError(
                 f"the robots.txt of {masked_url(url)} cannot be read, so nobody knows what may be listed: {error}; try "
-                "again later, or pass robots=False if you may list it"
+                "again later, or pass robots=False (--no-robots) if you may list it"
             ) from error
         rules = parse_robots(body, agent=client.user_agent or own_name())
         if not rules.allows(url):
             raise BackendError(
-                f"robots.txt does not allow {masked_url(url)} to be listed; pass robots=False if you may"
+                f"robots.txt does not allow {masked_url(url)} to be listed; pass robots=False (--no-robots) if you may"
             )
         self._policy.learn(origin_of(url), rules)
         self._delay = rules.crawl_delay or 0.0

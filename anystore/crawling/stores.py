@@ -13,6 +13,7 @@ from anystore.crawling.storing import Refused, Storing
 from anystore.crawling.tasks import Listed, Outcome, Task, What, check_rival
 from anystore.errors import AnystoreError, BackendError, DoesNotExist, ForeignNameWarning, VersionMismatch
 from anystore.keys import Key
+from anystore.listings import why_missing
 from anystore.web.digests import Checksums
 
 _WORKERS = 16
@@ -68,7 +69,7 @@ class StoreCrawl:
 
     def _list(self) -> Iterator[Entry]:
         """Yield what is not too deep; what keeps the listing from its end becomes a failure."""
-        entries = self._source.scan("")
+        entries, count = self._source.scan(""), 0
         try:
             while True:
                 with warnings.catch_warnings(record=True) as caught:
@@ -81,7 +82,11 @@ class StoreCrawl:
                     else:
                         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
                 if entry is None:
+                    missing = None if count else why_missing(self._source)
+                    if missing is not None:
+                        self._run.lose("", missing)
                     return
+                count += 1
                 if entry.key.count("/") > self._run.limits.max_depth:
                     self._run.lose(entry.key, f"it is more than max_depth={self._run.limits.max_depth} folders deep")
                 else:

@@ -268,7 +268,7 @@ class WebCrawl:
             self._run.lose(
                 "",
                 f"{masked_url(answer.url)} cannot be read, so nobody knows what may be crawled: {why}; try again "
-                "later, or pass robots=False if you may crawl there",
+                "later, or pass robots=False (--no-robots) if you may crawl there",
             )
             return
         body = answer.body if answer.error is None and answer.body else b""
@@ -281,7 +281,8 @@ class WebCrawl:
             return
         if not rules.allows(self._url):
             where = masked_url(self._url)
-            self._run.lose("", f"robots.txt of {where} does not allow to crawl it; pass robots=False if you may")
+            why = f"robots.txt of {where} does not allow to crawl it; pass robots=False (--no-robots) if you may"
+            self._run.lose("", why)
             return
         self._meet(Page("", self._url, 0, is_seed=True))
 
@@ -304,7 +305,7 @@ class WebCrawl:
             what = (
                 f"{masked_url(page.url)} is a page, but no listing that can be read: give the URL of a folder that the "
                 "server lists (Apache, nginx, lighttpd, Caddy, IIS, Python, S3, WebDAV), a sitemap, or pass "
-                "follow='links' to take what it links to"
+                "follow='links' (--follow links) to take what it links to"
             )
             if not self._tries_webdav(page, answer, what):
                 self._lose(page, what)

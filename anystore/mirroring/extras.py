@@ -64,11 +64,11 @@ def why_not_delete(
     if not source.count and not force:
         return (
             f"nothing was deleted: the source is empty, and all {extras.count:,} values of the target would be lost; "
-            "if that is meant, pass force=True"
+            "if that is meant, pass force=True (--force)"
         )
     if max_delete is not None and extras.count > max_delete:
         return (
             f"nothing was deleted: {extras.count:,} values of the target are not in the source, and max_delete allows "
-            f"{max_delete:,}; if that is meant, raise it, or pass max_delete=None for no limit"
+            f"{max_delete:,}; if that is meant, raise it, or pass max_delete=None (--max-delete -1) for no limit"
         )
     return None

@@ -10,6 +10,7 @@ from itertools import islice
 from anystore.backend import Entry, Feature
 from anystore.errors import AnystoreError, BackendError, ForeignNameWarning
 from anystore.keys import Selection
+from anystore.listings import why_missing
 from anystore.mirroring.comparing import Verdict
 from anystore.mirroring.copying import Item, Job, Unit, Way
 from anystore.mirroring.crew import Crew, Hopeless
@@ -124,6 +125,10 @@ class Run:
         if not ordered:
             self._hand_out(*self._list(), ordered=False)
         self._tracker.listed()
+        source, _ = self._listings or self._list()
+        if source.complete and not source.count:
+            source.failure = why_missing(self._job.source)
+            source.complete = source.failure is None
         for listing in self._listings or ():
             if listing.failure is not None:
                 self._whole.append(listing.failure)

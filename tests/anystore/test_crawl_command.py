@@ -107,4 +107,27 @@ def test_documents_are_lines(served):
     assert json.loads(changed)["key"] == "a.txt"
     assert len(anystore("documents", "target", "--since", "2000-01-01").stdout.splitlines()) == 3
     assert anystore("documents", "target", "--since", "yesterday").returncode == 2
-    assert anystore("documents", "never-crawled").stdout == ""
+    done = anystore("documents", "never-crawled")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no crawl has fetched anything into never-crawled" in done.stderr
+
+
+def test_a_source_that_is_not_there_is_no_empty_one(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert anystore("crawl", "empty", "target").returncode == 0
+    done = anystore("crawl", "example.org/files", "target")
+    assert done.returncode == 1
+    assert "example.org/files is not there" in done.stderr
+    assert "https://" in done.stderr
+
+
+def test_a_glob_that_matches_nothing_is_named(served):
+    done = anystore("crawl", served.url, "target", "--glob", "*.pdf")
+    assert done.returncode == 0
+    assert "matches '*.pdf'; * stays within a folder" in done.stderr
+
+
+def test_the_server_is_told_who_asks(faulty_server):
+    (faulty_server.behind.root / "a.txt").write_text("a")
+    assert anystore("crawl", faulty_server.url, "target", "--user-agent", "papers/1.0").returncode == 0
+    assert {asked.headers["user-agent"] for asked in faulty_server.asked} == {"papers/1.0"}

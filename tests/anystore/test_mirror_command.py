@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,7 @@ def test_a_failure_is_named_and_makes_the_exit_code(source):
 
 def test_what_is_refused_makes_the_exit_code(source):
     get_store("./target").put("extra", "1")
+    Path("nothing").mkdir()
     done = anystore("mirror", "nothing", "target", "--delete")
     assert done.returncode == 1
     assert "the source is empty" in done.stderr
@@ -88,9 +90,13 @@ def test_what_is_refused_makes_the_exit_code(source):
 
 
 def test_an_empty_source_is_remarked(source):
-    done = anystore("mirror", "sorce", "target")
+    Path("empty").mkdir()
+    done = anystore("mirror", "empty", "target")
     assert done.returncode == 0
     assert "no value to mirror in" in done.stderr
+    done = anystore("mirror", "sorce", "target")
+    assert done.returncode == 1
+    assert "sorce is not there" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,16 @@ class TestDelete:
         assert pair.target.backend.get(ours) == b"journal"
         assert not pair.source.backend.exists(ours)
 
+    def test_a_source_that_is_not_there_is_no_empty_one(self, pair, tmp_path):
+        fill(pair.target, 3)
+        report = mirror(tmp_path / "unmounted", pair.target, delete=True, force=True)
+        assert not report.complete
+        assert "unmounted is not there" in report.failures[0].reason
+        assert len(contents(pair.target)) == 3
+
     def test_an_empty_source_deletes_nothing_unless_forced(self, pair):
+        pair.source.put("a", b"1")
+        pair.source.delete("a")
         fill(pair.target, 3)
         report = mirror(pair.source, pair.target, delete=True)
         assert counts(report) == (0, 0, 0, 0)

@@ -527,6 +527,8 @@ def test_uris_and_options_that_are_refused(tmp_path):
         get_store("nosuchscheme://x")
     with pytest.raises(InvalidUri):
         get_store("file://host/share")
+    with pytest.raises(InvalidUri, match="file:///folder"):
+        get_store("file://data")
     with pytest.raises(InvalidOption, match="durabel"):
         get_store(tmp_path, backend_config={"durabel": True})
     with pytest.raises(InvalidOption, match="durable"):

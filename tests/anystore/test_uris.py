@@ -1,5 +1,6 @@
 """URIs in parts, and masked."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anystore import get_store
 from anystore.errors import InvalidUri
 from anystore.uris import collect_secrets, is_secret_name, mask_text, parse_uri
 
@@ -105,6 +107,13 @@ def test_secrets_in_a_configuration():
 )  # fmt: skip
 def test_names_of_headers_and_keys_are_those_of_secrets(name):
     assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite", "zip"])
+def test_what_is_proposed_for_a_slip_of_the_finger_opens(scheme, tmp_path):
+    with pytest.raises(InvalidUri, match="neither a URI nor a path") as caught:
+        get_store(f"{scheme}:{tmp_path}/x")
+    assert not list(get_store(re.search("write '([^']+)'", str(caught.value))[1]).iterate_keys())
 
 
 def test_a_slip_of_the_finger_shows_no_secret():

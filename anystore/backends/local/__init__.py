@@ -28,7 +28,7 @@ _PAGE = 4096
 def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "LocalBackend":
     """Make the backend of a path or a ``file://`` URI."""
     check_options(config, known=("durable",), uri=uri.masked)
-    if uri.text.startswith(uri.path) or not uri.text.lower().startswith("file://"):
+    if (uri.path and uri.text.startswith(uri.path)) or not uri.text.lower().startswith("file://"):
         path = uri.path
     elif uri.host not in ("", "localhost") or not uri.path or uri.username is not None or uri.query:
         raise InvalidUri(

@@ -60,7 +60,10 @@ _ADVICE = {
     "BlobArchived": _ARCHIVED,
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
     # Before what tells that no answer came, which this ends in as well.
-    "http://169.254.169.254/": "there are no credentials, and the machine has none to give; give some, or 'anon'",
+    "http://169.254.169.254/": (
+        "there are no credentials, and the machine has none to give; set the service's own variables, such as "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass backend_config, with anon=True for what is public"
+    ),
     "error sending request": "nothing answers there; check the option 'endpoint_url', the network, and that it runs",
 }
 
