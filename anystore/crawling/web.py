@@ -37,7 +37,8 @@ _SMALL_BYTES = 1 << 20  # what a document may have to be kept in memory until it
 _MAX_ROBOTS_BYTES = 512 * 1024
 _MAX_SUMS_BYTES = 8 << 20
 _MOST_WAITING = 1000  # documents that wait to be fetched, before the walk waits for them
-_MOST_PAGES = 16  # listings that are on their way, or have come and are not read; lighttpd makes no more at a time
+_MOST_PAGES = 16  # listings that are on their way, or have come and are not read
+_LISTS_SINGLY = "lighttpd"  # refuses a listing that it is asked for while it makes another one
 _PAGES_BYTES = 16 << 20  # about how long they are together
 _LONG_THREADS = 4
 _TRIES = 3
@@ -216,7 +217,7 @@ class WebCrawl:
         most = max(min(_MOST_PAGES, _PAGES_BYTES // self._page_bytes), 2)
         while self._pages and not self._portions and not self._unread and self._asked < most:
             page = self._pages.take()
-            fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=MAX_PAGE_BYTES)
+            fetch = Fetch(url=page.url, tag=page, headers=_ACCEPT, limit=MAX_PAGE_BYTES, lists=True)
             if self._asks_webdav:
                 fetch = replace(fetch, method="PROPFIND", headers=_WEBDAV, body=_WEBDAV_BODY)
             self._fetcher.add(fetch, urgent=True)
@@ -346,6 +347,8 @@ class WebCrawl:
             self._batch.append((Job(task, page.url, page.depth), answer))
 
     def _take_listing(self, page: Page, listing: Listing) -> None:
+        if listing.adapter == _LISTS_SINGLY:
+            self._fetcher.list_singly(page.url)
         mark = signature(listing)
         if is_loop(listing, page.trail.count(mark)):
             self._run.lose(

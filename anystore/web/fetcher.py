@@ -25,7 +25,7 @@ from anystore.errors import AnystoreError, BackendError
 from anystore.web.client import LONGEST_WAIT, REDIRECTS, Client
 from anystore.web.easy import Easy
 from anystore.web.headers import Headers, parse_retry_after
-from anystore.web.limits import HostLimit
+from anystore.web.limits import HostLimit, ListingLimit
 from anystore.web.transfer import TransferError
 from anystore.web.urls import keeps_secrets, masked_url, origin_of, redirect_target
 
@@ -53,6 +53,7 @@ class Fetch:
         allow: Statuses besides those of success that are answers, such as 304.
         method: The method.
         body: What is sent along, or None.
+        lists: Whether a folder is listed, which some servers do for few at a time.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Fetch:
     allow: frozenset[int] = frozenset()
     method: str = "GET"
     body: bytes | None = None
+    lists: bool = False
     # how far it has come
     at: str = ""
     trusted: bool = True
@@ -97,7 +99,9 @@ class _Host:
 
     def __init__(self, limit: HostLimit) -> None:
         self.limit = limit
+        self.listing_limit = ListingLimit(limit.clock)
         self.urgent: deque[Fetch] = deque()
+        self.listings: deque[Fetch] = deque()
         self.waiting: deque[Fetch] = deque()
         self.given_up = 0
         self.refuses_since: float | None = None
@@ -109,10 +113,21 @@ class _Host:
         self.limit.answered()
         self.given_up, self.refuses_since = 0, None
 
-    def next(self) -> Fetch | None:
+    @property
+    def has_next(self) -> bool:
+        return bool(self.urgent or self.waiting or self._next_may_list)
+
+    @property
+    def _next_may_list(self) -> bool:
+        return bool(self.listings) and (self.listing_limit.has_room or self.closed is not None)
+
+    def next(self) -> Fetch:
         self._turn = (self._turn + 1) % _URGENT_TURNS
-        queue = (self.urgent or self.waiting) if self._turn else (self.waiting or self.urgent)
-        return queue.popleft() if queue else None
+        if self.waiting and not self._turn:
+            return self.waiting.popleft()
+        if self.urgent:
+            return self.urgent.popleft()
+        return (self.listings if self._next_may_list else self.waiting).popleft()
 
 
 @dataclass(slots=True)
@@ -177,7 +192,11 @@ class Fetcher:
 
     def _queue(self, fetch: Fetch, *, urgent: bool) -> None:
         host = self._host(fetch.at)
-        (host.urgent if urgent else host.waiting).append(fetch)
+        (host.listings if fetch.lists else host.urgent if urgent else host.waiting).append(fetch)
+
+    def list_singly(self, url: str) -> None:
+        """Ask a URL's host for one listing at a time at first, since it is known to refuse a second one."""
+        self._host(url).listing_limit.take_singly()
 
     def limit(self, url: str) -> HostLimit:
         """Give the limit of a URL's host, so that other requests can be counted by it."""
@@ -209,6 +228,7 @@ class Fetcher:
             if starts and self._done:  # so that the servers have something to do while the answers are looked at
                 self._start_all()
                 self._serve_timer()
+                self._collect()  # a near server may have answered by now, of which poll() would never tell
         done, self._done = self._done, []
         self.pending -= len(done)
         return done
@@ -258,11 +278,12 @@ class Fetcher:
         while self._later and self._later[0][0] <= now:
             self._queue(heapq.heappop(self._later)[2], urgent=True)
         for host in self._hosts.values():
-            while host.closed and (fetch := host.next()):
+            while host.closed and host.has_next:
+                fetch = host.next()
                 error = self._client.failed(f"was not sent: {host.closed}", method=fetch.method, url=fetch.at)
                 self._done.append(_no_answer(fetch, error))
-            while (host.urgent or host.waiting) and host.limit.wait() == 0.0 and (fetch := host.next()):
-                self._start(fetch, host)
+            while host.has_next and host.limit.wait() == 0.0:
+                self._start(host.next(), host)
 
     def _start(self, fetch: Fetch, host: _Host) -> None:
         easy = self._idle.pop() if self._idle else Easy()
@@ -281,8 +302,10 @@ class Fetcher:
             error = self._client.failed("cannot be sent: it is no URL", method=fetch.method, url=fetch.at)
             self._done.append(_no_answer(fetch, error))
             return
-        host.limit.started()
         self._running[easy.curl] = _Running(easy, fetch, host, self._clock())
+        host.limit.started()
+        if fetch.lists:
+            host.listing_limit.started()
         self._multi.add_handle(easy.curl)
 
     def _pause(self, timeout: float, *, starts: bool) -> float:
@@ -293,7 +316,7 @@ class Fetcher:
         if self._later and starts:
             moments.append(self._later[0][0] - now)
         for host in self._hosts.values():
-            if starts and (host.urgent or host.waiting):
+            if starts and host.has_next:
                 wait = host.limit.wait()
                 moments.append(timeout if wait is None else wait)
         return max(min(moments), 0.0)
@@ -327,6 +350,8 @@ class Fetcher:
         self._multi.remove_handle(curl)
         easy, fetch = running.easy, running.fetch
         self._idle.append(easy)
+        if fetch.lists:
+            running.host.listing_limit.ended()
         status, headers, taken = easy.take()
         body: bytes | None = taken
         if failure is not None and failure[0] == _FILE_SIZE_EXCEEDED:
@@ -374,12 +399,18 @@ class Fetcher:
         if host.refuses_since is None:
             host.refuses_since = self._clock()
         refuses = self._clock() - host.refuses_since
+        is_crowded = busy and fetch.lists and host.listing_limit.is_crowded(began=running.began)
         gives_up = fetch.failures > tries or refuses > _LONGEST_REFUSAL or (wait is not None and wait > LONGEST_WAIT)
         host.limit.complained(began=running.began, wait=0.0 if gives_up or wait is None else wait)
         if gives_up:
             self._give_up(host, wait, refuses)
             return False
-        pause = self._client.delay(fetch.failures) if wait is None else wait
+        if wait is not None:
+            pause = wait
+        elif is_crowded and fetch.failures == 1:
+            pause = 0.0  # it was asked for beside others, and is so no more; should it be refused again, it waits
+        else:
+            pause = self._client.delay(fetch.failures)
         heapq.heappush(self._later, (self._clock() + pause, next(self._numbers), fetch))
         return True
 

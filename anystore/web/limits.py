@@ -1,9 +1,14 @@
-"""How many requests one server gets at a time: few at first, more while it keeps up, fewer when it complains."""
+"""How many requests one server gets at a time: few at first, more while it keeps up, fewer when it complains.
+
+To list a folder costs a server more than to send a file: some make one listing at a time, and refuse whoever asks for
+another one meanwhile. Listings have a limit of their own for that, below the one that they share with documents.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _FIRST = 2
+_PATIENCE = 100  # listings in a row that come well, before one more of them is asked for at a time
 _NEVER = float("-inf")
 
 
@@ -75,3 +80,67 @@ class HostLimit:
             self.allowed = max(self.allowed // 2, 1)
             self._grown_until = now
         self._not_before = max(self._not_before, now + wait)
+
+
+@dataclass
+class ListingLimit:
+    """The listings that one host makes at a time: any number, until it refuses one beside others.
+
+    From then on it is asked for one at a time. After many that came well it is asked for one more, and refuses again or
+    does not; each time that it does, the next attempt is put off for twice as many.
+
+    Args:
+        clock: Tells monotonic seconds.
+
+    Example:
+        >>> limit = ListingLimit(clock=lambda: 0.0)
+        >>> limit.started(), limit.started(), limit.has_room
+        (None, None, True)
+        >>> limit.ended(), limit.is_crowded(began=0.0), limit.has_room
+        (None, True, False)
+    """
+
+    clock: Callable[[], float]
+    running: int = 0
+    allowed: int | None = field(default=None, init=False)
+    _good: int = field(default=0, init=False)
+    _patience: int = field(default=_PATIENCE, init=False)
+    _shared_at: float = field(default=_NEVER, init=False)
+    _refused_at: float = field(default=_NEVER, init=False)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be asked for."""
+        return self.allowed is None or self.running < self.allowed
+
+    def take_singly(self) -> None:
+        """Ask for one at a time at first, since this server is known to refuse a second one."""
+        if self.allowed is None:
+            self.allowed = 1
+
+    def started(self) -> None:
+        """Count a request."""
+        if self.running:
+            self._shared_at = self.clock()
+        self.running += 1
+
+    def ended(self) -> None:
+        """Count an answer of any kind."""
+        self.running -= 1
+        self._good += 1
+        if self.allowed is not None and self._good >= self._patience:
+            self.allowed, self._good = self.allowed + 1, 0
+
+    def is_crowded(self, *, began: float) -> bool:
+        """Count the answer that ended last as a refusal, and tell whether other listings were made beside it.
+
+        Args:
+            began: When it was asked for, by the same clock.
+        """
+        self._good = 0
+        if began > self._shared_at:
+            return False
+        if began >= self._refused_at:  # those that were asked for before the last refusal have nothing new to say
+            self._patience *= 1 if self.allowed is None else 2
+            self.allowed, self._refused_at = 1, self.clock()
+        return True

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from anystore import get_store
-from anystore.crawling import crawl, documents
+from anystore.crawling import crawl, documents, web
+from anystore.web.easy import Easy
 from anystore.web.fetcher import Fetcher
 from tests.crawled import LONG_AGO, stored
 from tests.object_servers import BUCKET
@@ -124,6 +125,31 @@ def test_what_a_listing_proves_is_not_asked_for(name, tmp_path, monkeypatch):
         assert crawl(url, target).unchanged == 100
         folders = [f"{url}folder%20{number:02}/" for number in range(100)]
         assert sorted(asked) == sorted([f"{url}robots.txt", url, *folders])
+
+
+@pytest.mark.parametrize(("known", "most"), [(True, 0), (False, 10)], ids=["known", "unknown"])
+def test_a_server_that_makes_one_listing_at_a_time_refuses_few(tmp_path, monkeypatch, known, most):
+    if not known:
+        monkeypatch.setattr(web, "_LISTS_SINGLY", "")
+    one = tmp_path / "one"
+    one.write_bytes(b"x")
+    for number in range(100):
+        folder = tmp_path / "root" / f"{number}"
+        folder.mkdir(parents=True)
+        for name in range(100):
+            os.link(one, folder / f"{name}")
+    statuses, take = [], Easy.take
+
+    def take_and_note(easy):
+        taken = take(easy)
+        statuses.append(taken[0])
+        return taken
+
+    monkeypatch.setattr(Easy, "take", take_and_note)
+    with lighttpd(tmp_path / "root") as url:
+        assert crawl(url, get_store(tmp_path / "target"), glob="nothing", robots=False).complete
+    assert statuses.count(200) == 101
+    assert statuses.count(503) == len(statuses) - 101 <= most
 
 
 @pytest.mark.parametrize("server", [apache, wsgidav], ids=["apache", "wsgidav"])

@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from contextlib import contextmanager
 
+import pycurl
 import pytest
 
 from anystore.errors import BackendError, DoesNotExist
@@ -14,6 +15,8 @@ from anystore.web.client import Client
 from anystore.web.easy import deadline_of
 from anystore.web.fetcher import Fetch, Fetcher
 from tests.faults import Fault
+from tests.raw_http import answer as raw_answer
+from tests.raw_http import raw_http
 from tests.servers import HOST
 
 MIB = 1 << 20
@@ -226,6 +229,83 @@ def test_another_thread_ends_a_step():
         fetcher.step(60.0)
         assert time.monotonic() - begun < 30
         timer.join()
+
+
+def test_an_answer_that_comes_while_its_request_is_sent_is_not_waited_for(nginx_server, monkeypatch):
+    def serve_to_the_end(fetcher):
+        for _ in range(1000):
+            _, left = fetcher._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            if not left:
+                return
+            for descriptor, _ in fetcher._poll.poll(10):
+                fetcher._multi.socket_action(descriptor, 0)
+
+    monkeypatch.setattr(Fetcher, "_serve_timer", serve_to_the_end)
+    with fetching(most=1) as fetcher:
+        for number in range(2):
+            fetcher.add(Fetch(url=nginx_server.url, tag=number, limit=MIB))
+        assert [answer.fetch.tag for answer in fetcher.step()] == [0, 1]
+
+
+# -- listings that are refused -----------------------------------------------------------
+
+
+@pytest.fixture
+def delays(monkeypatch):
+    """After how many failures it was waited."""
+    noted = []
+    monkeypatch.setattr(Client, "delay", lambda _, failures: noted.append(failures) or 0.0)
+    return noted
+
+
+def add_listings(fetcher, server, number):
+    for one in range(number):
+        fetcher.add(Fetch(url=f"{server.url}{one}/", tag=one, limit=MIB, lists=True), urgent=True)
+
+
+def test_a_server_that_makes_one_listing_at_a_time_is_asked_for_one(delays):
+    busy, refused = threading.Lock(), threading.Event()
+
+    def make(_):
+        if not busy.acquire(blocking=False):
+            refused.set()
+            return raw_answer(status=503)
+        with busy_until(busy, refused):
+            return raw_answer(b"listing")
+
+    with raw_http() as server, fetching() as fetcher:
+        server.answers = {f"/{number}/": make for number in range(20)}
+        add_listings(fetcher, server, 20)
+        assert [answer.body for answer in run(fetcher)] == [b"listing"] * 20
+        assert (len(server.asked), delays) == (21, [])
+
+
+@contextmanager
+def busy_until(lock, event):
+    try:
+        assert event.wait(30)
+        yield
+    finally:
+        lock.release()
+
+
+def test_a_server_that_refuses_all_listings_is_left_in_peace(delays):
+    with raw_http() as server, fetching() as fetcher:
+        server.answers = {f"/{number}/": raw_answer(status=429) for number in range(2)}
+        add_listings(fetcher, server, 2)
+        assert all(isinstance(answer.error, BackendError) for answer in run(fetcher))
+        assert sorted(delays) == [2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+        assert len(server.asked) == 2 * 7
+
+
+def test_a_server_that_says_when_it_wants_listings_asked_for_again_is_believed(delays):
+    with raw_http() as server, fetching(clock=lambda: 0.0) as fetcher:
+        server.answers = {f"/{number}/": raw_answer(status=503, Retry_After="7") for number in range(2)}
+        add_listings(fetcher, server, 2)
+        while len(fetcher._later) < 2:
+            fetcher.step(0.1)
+        assert (fetcher.limit(server.url).wait(), delays) == (7.0, [])
+        assert len(server.asked) == 2
 
 
 def test_deadlines_grow_with_what_came():

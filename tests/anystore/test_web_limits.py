@@ -2,7 +2,7 @@
 
 import pytest
 
-from anystore.web.limits import HostLimit
+from anystore.web.limits import HostLimit, ListingLimit
 
 
 class Clock:
@@ -78,3 +78,93 @@ def test_a_spaced_host_gets_one_request_after_the_other(clock):
     assert limit.wait() == 2.0
     clock.now = 2.0
     assert limit.wait() == 0.0
+
+
+# -- listings ----------------------------------------------------------------------------
+
+
+def refuse_beside_another(limit, clock):
+    """Ask for two listings at once, of which the second is refused."""
+    limit.started()
+    limit.started()
+    limit.ended()
+    limit.ended()
+    return limit.is_crowded(began=clock.now)
+
+
+def list_well(limit, times):
+    for _ in range(times):
+        limit.started()
+        limit.ended()
+
+
+def test_any_number_of_listings_is_asked_for_until_one_is_refused_beside_others(clock):
+    limit = ListingLimit(clock)
+    for _ in range(50):
+        assert limit.has_room
+        limit.started()
+    clock.now = 1.0
+    limit.ended()
+    assert limit.is_crowded(began=0.0)
+    assert not limit.has_room
+    for _ in range(49):
+        limit.ended()
+    assert limit.has_room
+    limit.started()
+    assert not limit.has_room
+
+
+def test_a_listing_that_is_refused_alone_says_nothing_of_others(clock):
+    limit = ListingLimit(clock)
+    limit.started()
+    limit.started()
+    limit.ended()
+    limit.ended()
+    clock.now = 1.0
+    limit.started()
+    limit.ended()
+    assert not limit.is_crowded(began=1.0)
+    limit.started()
+    assert limit.has_room
+
+
+def test_the_first_of_two_was_beside_the_second(clock):
+    limit = ListingLimit(clock)
+    limit.started()
+    clock.now = 1.0
+    limit.started()
+    limit.ended()
+    assert limit.is_crowded(began=0.0)
+
+
+def test_one_more_listing_is_asked_for_after_many_that_came_well_and_twice_as_many_each_time(clock):
+    limit = ListingLimit(clock)
+    assert refuse_beside_another(limit, clock)
+    for patience in (100, 200, 400):
+        clock.now += 1.0
+        list_well(limit, patience - 1)
+        assert limit.allowed == 1
+        list_well(limit, 1)
+        assert limit.allowed == 2
+        assert refuse_beside_another(limit, clock)
+
+
+def test_listings_that_were_refused_together_put_the_next_attempt_off_once(clock):
+    limit = ListingLimit(clock)
+    for _ in range(8):
+        limit.started()
+    clock.now = 1.0
+    for _ in range(8):
+        limit.ended()
+        assert limit.is_crowded(began=0.0)
+    list_well(limit, 100)
+    assert limit.allowed == 2
+
+
+def test_a_server_that_is_known_to_refuse_begins_with_one(clock):
+    limit = ListingLimit(clock)
+    limit.take_singly()
+    list_well(limit, 100)
+    assert limit.allowed == 2
+    limit.take_singly()  # each of its listings says so
+    assert limit.allowed == 2
