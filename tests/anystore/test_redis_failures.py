@@ -328,6 +328,22 @@ def test_tls_that_does_not_fit(tls_server, scheme, config):
     check(lambda: backend.get("key"), BackendError, "TLS", backend.uri)
 
 
+def test_server_without_tls_is_not_waited_for_as_an_answer_is(redis_server):
+    backend = from_uri(
+        parse_uri(f"rediss://{HOST}:{redis_server.port}/0"), {"socket_connect_timeout": 0.2, "socket_timeout": 3600}
+    )
+    check(lambda: backend.get("key"), BackendError, "one without TLS wants 'redis://'", backend.uri)
+
+
+def test_answers_over_tls_are_waited_for_in_their_own_time(tls_server):
+    config = {"socket_connect_timeout": 0.2, "socket_timeout": 60, "ssl_cert_reqs": "none"}
+    backend = from_uri(parse_uri(f"rediss://{HOST}:{tls_server.port}/0"), config)
+    for _ in range(2):  # a new connection, and one that has been looked at and is used again
+        tls_server.command("CLIENT", "PAUSE", "500", "ALL")
+        backend.put("key", b"x")  # which is not tried again, as a question is
+    backend.close()
+
+
 def test_tls_without_a_check(tls_server):
     backend = from_uri(parse_uri(f"valkeys://{HOST}:{tls_server.port}/0?ssl_cert_reqs=none"), {})
     backend.put("key", b"x")

@@ -186,8 +186,10 @@ class TestOptions:
             make("postgresql://host/d", **config)
 
     def test_driver_that_keeps_no_time_takes_no_timeout(self):
-        with pytest.raises(InvalidOption, match=r"psycopg2.*connect_args"):
+        with pytest.raises(InvalidOption, match=r"psycopg2.*write 'postgresql://'.*statement_timeout=60s"):
             make("postgresql+psycopg2://host/d", timeout=5)
+        with pytest.raises(InvalidOption, match=r"pg8000.*connect_args"):
+            make("postgresql+pg8000://host/d", timeout=5)
 
     def test_refused_option_does_not_show_a_secret(self):
         with pytest.raises(InvalidOption) as caught:

@@ -245,9 +245,18 @@ class TestLogin:
         backend.put("a", b"x")
         sleep = "SELECT SLEEP(20)" if server.scheme == "mysql" else "SELECT pg_sleep(20)"
         started = time.monotonic()
-        with pytest.raises(BackendError, match=r"timed out|no answer for 0\.5 s"):
+        with pytest.raises(BackendError, match=r"(timed out|no answer for 0\.5 s).*raise 'timeout' in backend_config"):
             backend._values().connections.transact(lambda tx: tx._cursor.execute(sleep))
         assert time.monotonic() - started < 10
+        assert backend.get("a") == b"x"
+        backend.close()
+
+    def test_other_driver_leaves_long_statements_to_the_server(self, postgres_server):
+        limit = {"connect_args": {"options": "-c statement_timeout=200ms"}}
+        backend = make(postgres_server.url_with(scheme="postgresql+psycopg2"), engine_kwargs=limit)
+        backend.put("a", b"x")
+        with pytest.raises(BackendError, match="statement timeout"):
+            backend._values().connections.transact(lambda tx: tx._cursor.execute("SELECT pg_sleep(20)"))
         assert backend.get("a") == b"x"
         backend.close()
 

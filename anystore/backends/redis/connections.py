@@ -1,6 +1,8 @@
 """The connections of one process to one server."""
 
 import os
+import socket
+import ssl
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -13,6 +15,16 @@ from anystore.errors import BackendError
 
 # glibc takes larger buffers from the kernel anew for each reply
 _READ_BYTES = 64 << 10
+
+
+class _EncryptedConnection(SSLConnection):
+    """A connection whose encryption, too, has the time to connect: a server without TLS does not greet back."""
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        sock.settimeout(self.socket_connect_timeout)
+        encrypted: ssl.SSLSocket = super()._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call] # redis-py's
+        encrypted.settimeout(self.socket_timeout)
+        return encrypted
 
 
 class Pool:
@@ -121,7 +133,7 @@ def _make(address: Address) -> AbstractConnection:
     options |= {"host": address.host, "port": address.port, "socket_keepalive": True}
     if not address.tls:
         return Connection(**options)
-    return SSLConnection(
+    return _EncryptedConnection(
         ssl_ca_certs=address.ca_file,
         ssl_certfile=address.certificate_file,
         ssl_keyfile=address.key_file,

@@ -88,4 +88,5 @@ def _judge_answer(text: str, address: Address, *, refused: type[AnystoreError]) 
 
 def _reach(address: Address) -> str:
     place = address.socket or f"{address.host}:{address.port}"
-    return f"check that it runs at {place} and whether it speaks TLS"
+    scheme = "one without TLS wants 'redis://'" if address.tls else "one with TLS wants 'rediss://'"
+    return f"check that it runs at {place}; {scheme}"

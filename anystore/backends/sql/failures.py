@@ -24,6 +24,8 @@ _HINTS = {
     ),
 }
 
+_SILENT = "; where the server works for that long without a word, raise 'timeout' in backend_config"
+
 SPOILT: tuple[type[Exception], ...] = (
     OSError,
     LookupError,
@@ -91,7 +93,8 @@ class Failures:
         """
         at = "" if key is None else f" at {_shown(key)}"
         raised = ReadOnlyError if kind is Failure.FORBIDDEN else BackendError
-        self._raise(raised(f"{self.uri} failed{at}: {self._text(error)}{_HINTS[kind]}"), error)
+        hint = _SILENT if _is_silence(error) else _HINTS[kind]
+        self._raise(raised(f"{self.uri} failed{at}: {self._text(error)}{hint}"), error)
 
     def fail_to_connect(self, error: BaseException) -> NoReturn:
         """Raise our error for a connection that could not be made.
@@ -124,6 +127,12 @@ class Failures:
         if any(secret in f"{one}{one.args!r}" for one in chain for secret in self._secrets):
             raise ours from None
         raise ours from error
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Tell whether a statement was given up because nothing came for too long."""
+    original = _original(error)
+    return isinstance(original.__cause__ or original.__context__, TimeoutError)
 
 
 def _original(error: BaseException) -> BaseException:

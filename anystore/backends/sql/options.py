@@ -113,11 +113,18 @@ def parse_options(config: Mapping[str, Any], uri: StoreUri) -> Options:
 def _timeout(config: Mapping[str, Any], uri: StoreUri) -> float:
     driver = DEFAULT_DRIVERS.get(uri.scheme, uri.scheme).rpartition("+")[2]
     if "timeout" in config and driver not in TIMED_DRIVERS:
-        raise InvalidOption(
-            f"{uri.masked}: the driver {driver!r} takes no 'timeout' from here; give it its own by engine_kwargs, "
-            "as in {'connect_args': {…}}"
-        )
+        raise InvalidOption(f"{uri.masked}: the driver {driver!r} takes no 'timeout' from here; {_instead(driver)}")
     return _number(config, "timeout", Options().timeout, uri.masked, least=0.001)
+
+
+def _instead(driver: str) -> str:
+    """Say what else there is for a driver that cannot wait for a limited time only."""
+    if driver == "psycopg2":
+        return (
+            "write 'postgresql://', whose driver can, or have the server end long statements: "
+            "engine_kwargs={'connect_args': {'options': '-c statement_timeout=60s'}}"
+        )
+    return "give it its own by engine_kwargs, as in {'connect_args': {…}}"
 
 
 def _number(

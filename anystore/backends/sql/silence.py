@@ -61,7 +61,7 @@ def _count_silence(
                 since = now
             elif now - since > timeout:
                 connection.close()
-                raise lost(f"no answer for {timeout:g} s; raise 'timeout' in backend_config if it needs longer")
+                raise lost(f"no answer for {timeout:g} s") from TimeoutError()
             wanted = steps.send(ready)
     except StopIteration as end:
         return end.value
