@@ -4,9 +4,7 @@ A codec fails before a store is touched, and none but ``pickle`` ever runs code 
 it finds in the bytes.
 """
 
-import math
 import pickle
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
@@ -18,23 +16,15 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from anystore.backend import Reader
 from anystore.errors import CodecError, InvalidOption
+from anystore.json_text import MAX_NESTING, dump_json, is_json, parse_json, type_name
 
 SerializationMode = Literal["auto", "raw", "text", "json", "pickle", "parquet", "arrow", "csv"]
 """The names that ``serialization_mode`` takes, besides a :class:`Codec`."""
 
-MAX_NESTING = 200
-"""How deep lists and dicts may lie in each other."""
-
-_INT64 = range(-(2**63), 2**64)
-_DIGITS = 4000
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (_DIGITS + 1))
-# A string without an end is taken up to the end of the text, once, not looked for again from each quote in it.
-_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?', re.DOTALL)
-_SAFE_DIGITS = 600  # below the smallest limit that Python lets a program set for str and int
 _JSON_START = frozenset('{["-0123456789tfn \t\n\r')
 _JSON_START_BYTES = frozenset(b'{["-0123456789tfn \t\n\r')
 _SCALARS = (datetime, date, time, timedelta, UUID, Decimal)
@@ -146,7 +136,7 @@ class RawCodec(Codec):
             return _encode_utf8(value)
         if isinstance(value, bytearray | memoryview):
             return bytes(value)
-        raise CodecError(f"raw takes bytes or str, not {_type_name(value)}; try serialization_mode='auto'")
+        raise CodecError(f"raw takes bytes or str, not {type_name(value)}; try serialization_mode='auto'")
 
     def decode(self, data: bytes) -> bytes:
         """Return the bytes."""
@@ -162,7 +152,7 @@ class TextCodec(Codec):
     def encode(self, value: Any) -> bytes:
         """Encode a str."""
         if not isinstance(value, str):
-            raise CodecError(f"text takes str, not {_type_name(value)}; try serialization_mode='auto' or 'raw'")
+            raise CodecError(f"text takes str, not {type_name(value)}; try serialization_mode='auto' or 'raw'")
         return _encode_utf8(value)
 
     def decode(self, data: bytes) -> str:
@@ -182,7 +172,7 @@ class JsonCodec(Codec):
 
     def encode(self, value: Any) -> bytes:
         """Write JSON."""
-        return _dump(_plain(value, MAX_NESTING))
+        return dump_json(_plain(value, MAX_NESTING))
 
     def decode(self, data: bytes) -> Any:
         """Read JSON."""
@@ -207,7 +197,7 @@ class AutoCodec(Codec):
         """Write text as it is, and the rest as JSON."""
         if type(value) is str:
             data = _encode_utf8(value)
-            return orjson.dumps(value) if value and value[0] in _JSON_START and _is_json(data) else data
+            return orjson.dumps(value) if value and value[0] in _JSON_START and is_json(data) else data
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value)
         if (
@@ -215,8 +205,8 @@ class AutoCodec(Codec):
             or type(value) in _SCALARS
             or (is_dataclass(value) and not isinstance(value, type))
         ):
-            return _dump(_jsonable(value))
-        return _dump(value)
+            return dump_json(_jsonable(value))
+        return dump_json(value)
 
     def decode(self, data: bytes) -> Any:
         """Read JSON, else text, else bytes."""
@@ -241,7 +231,7 @@ class PickleCodec(Codec):
         try:
             return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-            raise CodecError(f"{_type_name(value)} cannot be pickled: {error}") from error
+            raise CodecError(f"{type_name(value)} cannot be pickled: {error}") from error
 
     def decode(self, data: bytes) -> Any:
         """Unpickle the value."""
@@ -290,7 +280,7 @@ class ModelCodec(Codec):
             plain = self._adapter.dump_python(checked, mode="json", by_alias=True, round_trip=True)
         except ValueError as error:  # pydantic's own, and that of bytes which are no UTF-8
             raise CodecError(f"the value does not fit {self.name}: {_brief(error)}") from error
-        return _dump(plain)
+        return dump_json(plain)
 
     def decode(self, data: bytes) -> Any:
         """Read JSON and validate it."""
@@ -328,7 +318,7 @@ class FunctionCodec(Codec):
             return self._fallback.encode(value)
         data = self._serialize(value)
         if not isinstance(data, bytes | bytearray | memoryview | str):
-            raise CodecError(f"serialization_func returned {_type_name(data)}; it has to return bytes or str")
+            raise CodecError(f"serialization_func returned {type_name(data)}; it has to return bytes or str")
         return _encode_utf8(data) if isinstance(data, str) else bytes(data)
 
     def decode(self, data: bytes) -> Any:
@@ -352,70 +342,6 @@ def model_codec(model: Any) -> ModelCodec:
     return ModelCodec(model)
 
 
-def parse_json(data: bytes) -> Any:
-    """Parse JSON as RFC 8259 has it, with integers of any length.
-
-    Args:
-        data: UTF-8 text.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: If it is not JSON; NaN, infinity, lone surrogates, a byte order mark and
-            nesting beyond 200 are not.
-
-    Source:
-        RFC 8259. The parser is jiter's, which pydantic carries.
-    """
-    try:
-        return from_json(data, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:
-        if not _LONG_NUMBER.search(data):
-            raise
-    # jiter refuses integers of more than 4,300 digits: each becomes a string that no text of
-    # the value can be confused with, since it is parsed in a place of its own.
-    return _parse_long_numbers(data)
-
-
-def _parse_long_numbers(data: bytes) -> Any:
-    numbers: list[int] = []
-
-    def stand_in(match: re.Match[bytes]) -> bytes:
-        token = match[0]
-        if token.startswith(b'"'):
-            return b'"s' + token[1:]
-        digits = token.removeprefix(b"-")
-        if len(digits) <= _DIGITS or not digits.isdigit():
-            return token
-        if digits.startswith(b"0"):
-            raise ValueError("a number starts with 0")
-        numbers.append(_text_to_int(token.decode()))
-        return b'"n%d"' % (len(numbers) - 1)
-
-    return _put_back(from_json(_STRING_OR_NUMBER.sub(stand_in, data), allow_inf_nan=False), numbers)
-
-
-def _put_back(value: Any, numbers: list[int]) -> Any:
-    if isinstance(value, str):
-        return value[1:] if value.startswith("s") else numbers[int(value[1:])]
-    if isinstance(value, list):
-        return [_put_back(item, numbers) for item in value]
-    if isinstance(value, dict):
-        if not all(name.startswith("s") for name in value):
-            raise ValueError("a name is a number")
-        return {name[1:]: _put_back(item, numbers) for name, item in value.items()}
-    return value
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        parse_json(data)
-    except ValueError:
-        return False
-    return True
-
-
 def _encode_utf8(text: str) -> bytes:
     try:
         return text.encode()
@@ -423,60 +349,6 @@ def _encode_utf8(text: str) -> bytes:
         raise CodecError(
             "the text holds a lone surrogate, which UTF-8 cannot hold; use serialization_mode='pickle'"
         ) from error
-
-
-def _dump(value: Any) -> bytes:
-    """Write a value of plain JSON types, and refuse every other one."""
-    try:
-        return orjson.dumps(_with_long_numbers(value) if _check(value, MAX_NESTING) else value)
-    except orjson.JSONEncodeError as error:
-        raise CodecError(f"the value cannot be written as JSON: {error}") from error
-
-
-def _check(value: Any, nesting: int) -> bool:  # noqa: C901 - one branch a type, in one place for speed
-    """Refuse what would not come back equal and of its type; tell whether there are long integers."""
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return False
-    if kind is int:
-        return value not in _INT64
-    if kind is float:
-        if not math.isfinite(value):
-            raise CodecError(f"JSON has no {value}; store None instead, or use serialization_mode='pickle'")
-        return False
-    if kind is not list and kind is not dict:
-        raise CodecError(
-            f"{_type_name(value)} would not come back as it is; use serialization_mode='pickle', "
-            "or pass model= for a pydantic model or dataclass"
-        )
-    if not nesting:
-        raise CodecError(
-            f"lists and dicts are nested deeper than {MAX_NESTING}; flatten them, or use serialization_mode='pickle'"
-        )
-    if kind is dict:
-        for name in value:
-            if type(name) is not str:
-                raise CodecError(
-                    f"a dict's key is {_type_name(name)}, and JSON has only str; use serialization_mode='pickle'"
-                )
-        value = value.values()
-    long = False
-    for item in value:
-        item_kind = type(item)
-        if item_kind is not str and item_kind is not bool and item is not None:
-            long |= _check(item, nesting - 1)
-    return long
-
-
-def _with_long_numbers(value: Any) -> Any:
-    """Copy a checked value with its long integers as JSON text, which orjson takes over as it is."""
-    if type(value) is list:
-        return [_with_long_numbers(item) for item in value]
-    if type(value) is dict:
-        return {name: _with_long_numbers(item) for name, item in value.items()}
-    if type(value) is int and value not in _INT64:
-        return orjson.Fragment(_int_to_text(value))
-    return value
 
 
 def _plain(value: Any, nesting: int) -> Any:
@@ -500,39 +372,8 @@ def _jsonable(value: Any) -> Any:
         return to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError) as error:
         raise CodecError(
-            f"{_type_name(value)} cannot be written as JSON; use serialization_mode='pickle', "
-            "or pass serialization_func"
+            f"{type_name(value)} cannot be written as JSON; use serialization_mode='pickle', or pass serialization_func"
         ) from error
-
-
-def _int_to_text(number: int) -> str:
-    """Write an integer of any size; Python itself refuses beyond a limit that programs may change."""
-    digits: list[str] = []
-    rest, base = abs(number), 10**_SAFE_DIGITS
-    while rest >= base:
-        rest, low = divmod(rest, base)
-        digits.append(f"{low:0{_SAFE_DIGITS}d}")
-    digits.append(str(rest))
-    return ("-" if number < 0 else "") + "".join(reversed(digits))
-
-
-def _text_to_int(text: str) -> int:
-    """Read an integer of any size."""
-    number = _number_of(text.removeprefix("-"))
-    return -number if text.startswith("-") else number
-
-
-def _number_of(digits: str) -> int:
-    """Read digits in halves: adding a few at a time would cost as many steps as the digits' number squared."""
-    if len(digits) <= _SAFE_DIGITS:
-        return int(digits)
-    low = len(digits) // 2
-    return _number_of(digits[:-low]) * int(10**low) + _number_of(digits[-low:])
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _brief(error: Exception) -> str:

@@ -23,9 +23,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from anystore.caching.classes import is_namedtuple, name_of, qualified_name, shape_of
-from anystore.codecs import MAX_NESTING
 from anystore.errors import CodecError
 from anystore.extras import load
+from anystore.json_text import MAX_NESTING
 
 _INT64 = range(-(2**63), 2**64)
 PATHS = {kind.__name__: kind for kind in (PosixPath, PurePosixPath, PureWindowsPath, WindowsPath)}
