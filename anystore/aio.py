@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import EllipsisType, ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from anystore.backend import Entry
 from anystore.codec_choice import Mode
@@ -16,10 +16,12 @@ from anystore.compression import Compression
 from anystore.errors import InvalidOption
 from anystore.extras import load
 
+S = TypeVar("S")  # the store's own class, which stands on top of this module
+
 _LIMIT = 32
 
 
-class AsyncStore:
+class AsyncStore(Generic[S]):
     """A store whose methods are awaited; arguments, results and errors are those of the store.
 
     Stores of one backend share their threads, the folders of :meth:`anystore.Store.under`
@@ -44,10 +46,10 @@ class AsyncStore:
         'hello'
     """
 
-    def __init__(self, store: Any, *, limit: int | None = None) -> None:
+    def __init__(self, store: S, *, limit: int | None = None) -> None:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise InvalidOption(f"limit is a number of threads of at least 1, not {limit!r}")
-        self._store = store
+        self._store: Any = store
         self._limit = limit
         self._own: Any = None
 
@@ -60,9 +62,10 @@ class AsyncStore:
         return _restore, (self._store, self._limit)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> S:
         """The :class:`anystore.Store`; for what is not here: ``await asyncio.to_thread(aio.store.checksum, key)``."""
-        return self._store
+        store: S = self._store
+        return store
 
     async def get(
         self,
@@ -204,5 +207,5 @@ class AsyncStore:
         return self._own
 
 
-def _restore(store: Any, limit: int | None) -> AsyncStore:
+def _restore(store: S, limit: int | None) -> AsyncStore[S]:
     return AsyncStore(store, limit=limit)

@@ -5,15 +5,16 @@ its configuration, and opens its connections lazily, once per process.
 ``anystore.testing.BackendSuite`` tests each promise that is made here.
 """
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Flag, auto
 from types import TracebackType
 from typing import NoReturn, Self
 
-from anystore.errors import AlreadyExists, DoesNotExist, InvalidOption, Unsupported, VersionMismatch
+from anystore.errors import AlreadyExists, DoesNotExist, ForeignNameWarning, Unsupported, VersionMismatch
 from anystore.extras import load
 from anystore.keys import Key
 
@@ -485,48 +486,6 @@ class Backend(ABC):
         raise Unsupported(f"{self.uri} cannot {what} (it has no {feature.name}){hint}")
 
 
-class CollectingWriter(Writer):
-    """A writer that holds the value in memory, and puts it whole at the end.
-
-    For a medium that takes values whole: ``put`` does all, and ``writer`` returns one of these.
-
-    Args:
-        backend: The backend, which has a ``put`` of its own.
-        key: The key.
-        create: As for ``put``.
-        version: As for ``put``.
-        ttl: As for ``put``.
-    """
-
-    def __init__(
-        self, backend: Backend, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None
-    ) -> None:
-        self._backend = backend
-        self._key = key
-        self._create = create
-        self._version = version
-        self._ttl = ttl
-        self._data: bytearray | None = bytearray()
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Add bytes to the value."""
-        if self._data is None:
-            raise ValueError(f"the writer of {self._key!r} is closed")
-        self._data += data
-        return len(data)
-
-    def commit(self) -> Entry:
-        """Put the value."""
-        if self._data is None:
-            raise ValueError(f"the writer of {self._key!r} is closed")
-        data, self._data = bytes(self._data), None
-        return self._backend.put(self._key, data, create=self._create, version=self._version, ttl=self._ttl)
-
-    def abort(self) -> None:
-        """Forget what was collected."""
-        self._data = None
-
-
 class _StatReader(Reader):
     """A reader for a backend that has only ``read`` and ``stat``.
 
@@ -600,6 +559,19 @@ def read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[byt
         yield from reader.read(start, stop)
 
 
+def warn_of_foreign(uri: str, names: Sequence[str | bytes], *, stacklevel: int) -> None:
+    """Warn of names in a medium that are no keys, and were left out of a listing; of none, say nothing.
+
+    Args:
+        uri: The masked URI.
+        names: The names.
+        stacklevel: As for :func:`warnings.warn`, from the caller on.
+    """
+    if names:
+        text = f"{uri}: left out {len(names):,} names that are no keys, such as {names[0]!a}"
+        warnings.warn(text, ForeignNameWarning, stacklevel=stacklevel + 1)
+
+
 def remaining_ttl(entry: Entry) -> float | None:
     """Give the seconds a value has left, for a copy that is to expire with it.
 
@@ -609,34 +581,3 @@ def remaining_ttl(entry: Entry) -> float | None:
     if entry.expires is None:
         return None
     return max((entry.expires - datetime.now(UTC)).total_seconds(), 0.001)
-
-
-def check_options(config: Mapping[str, object], *, known: Iterable[str], uri: str) -> None:
-    """Refuse an option that a backend does not know, lest a mistyped one is dropped.
-
-    Args:
-        config: The ``backend_config``.
-        known: The options that the backend takes.
-        uri: The masked URI, for the message.
-
-    Raises:
-        InvalidOption: If there is another one.
-    """
-    unknown = sorted(set(config) - set(known))
-    if unknown:
-        takes = ", ".join(sorted(known)) or "none"
-        raise InvalidOption(f"{uri}: backend_config has no option {unknown[0]!r}; it takes: {takes}")
-
-
-def bool_option(config: Mapping[str, object], name: str, *, uri: str) -> bool:
-    """Read an option that is on or off; from the environment it comes as text.
-
-    Raises:
-        InvalidOption: If it is neither.
-    """
-    value = config.get(name, False)
-    if isinstance(value, str) and value.lower() in ("true", "1", "yes", "on", "false", "0", "no", "off"):
-        return value.lower() in ("true", "1", "yes", "on")
-    if not isinstance(value, bool):
-        raise InvalidOption(f"{uri}: the option {name!r} has to be true or false")
-    return value

@@ -807,7 +807,7 @@ class Store:
         )
 
     @property
-    def aio(self) -> AsyncStore:
+    def aio(self) -> "AsyncStore[Store]":
         """The same store for ``await``; see :mod:`anystore.aio`."""
         return AsyncStore(self)
 

@@ -22,11 +22,13 @@ from dagster import (
 from dagster._config import ConfigType
 from dagster._config.field_utils import IntEnvVar
 from dagster._config.pythonic_config import ConfigurableResourceFactory
+from dagster._core.definitions.asset_selection import CoercibleToAssetSelection
 from dagster._core.definitions.definition_config_schema import DefinitionConfigSchema
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.execution.plan.inputs import FromMultipleSources
 
 __all__ = [
+    "CoercibleToAssetSelection",  # what Dagster takes for assets: keys, groups, assets, selections
     "ConfigType",  # of a field
     "CopiedResource",
     "DefinitionConfigSchema",  # what a schema has to be wrapped in

@@ -23,7 +23,7 @@ from anystore.crawling.ordered import ListedDocument, OrderedWalk
 from anystore.errors import InvalidOption
 from anystore.keys import parse_globs
 from anystore_dagster.crawl_partitions import CrawlPartitions
-from anystore_dagster.dagster_internals import UnresolvedAssetJobDefinition, instance_id
+from anystore_dagster.dagster_internals import CoercibleToAssetSelection, UnresolvedAssetJobDefinition, instance_id
 from anystore_dagster.listing_memory import ListingMemory, digest_of
 from anystore_dagster.listing_ticks import TIMEOUT_VARIABLE, ListingPlan, ListingTick
 from anystore_dagster.store_choice import StoreLike, check_store, open_store, shown_store
@@ -39,7 +39,7 @@ def listing_sensor(
     source: StoreLike,
     state: StoreLike,
     *,
-    target: Any,
+    target: CoercibleToAssetSelection | AssetsDefinition | JobDefinition | UnresolvedAssetJobDefinition,
     partitions: CrawlPartitions | None = None,
     request_for: Callable[[ListedDocument], RunRequest] | None = None,
     glob: str | None = None,
@@ -123,13 +123,14 @@ def listing_sensor(
         most=max_requests,
         tags=dict(tags or {}),
     )
-    is_job = isinstance(target, JobDefinition | GraphDefinition | UnresolvedAssetJobDefinition)
-    assets = [target] if isinstance(target, AssetsDefinition) else target
-    is_list = isinstance(assets, Sequence) and not isinstance(assets, AssetSelection)  # which is a tuple, as a job is
-    if request_for is None and is_list and not is_job:
-        made = [one for one in assets if isinstance(one, AssetsDefinition)]
-        _check_partitions({key: one.partitions_def for one in made for key in one.keys}, partitions)
-    selection = None if is_job else AssetSelection.from_coercible(assets)
+    selection = None
+    if not isinstance(target, GraphDefinition | JobDefinition | UnresolvedAssetJobDefinition):
+        assets = [target] if isinstance(target, AssetsDefinition) else target
+        # a selection is a tuple, too
+        if request_for is None and isinstance(assets, Sequence) and not isinstance(assets, AssetSelection):
+            made = [one for one in assets if isinstance(one, AssetsDefinition)]
+            _check_partitions({key: one.partitions_def for one in made for key in one.keys}, partitions)
+        selection = AssetSelection.from_coercible(assets)
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         materialized = _materialized(context, selection)

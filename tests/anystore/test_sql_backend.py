@@ -18,7 +18,7 @@ import pymysql
 import pytest
 import sqlalchemy.exc
 
-from anystore.backends.sql import connections, from_uri
+from anystore.backends.sql import file_connections, from_uri
 from anystore.backends.sql.chunks import Chunks
 from anystore.backends.sql.dialects import Failure
 from anystore.errors import (
@@ -64,6 +64,28 @@ def sweep(backend):
     chunks = backend._values().chunks
     chunks._next_sweep = 0.0
     chunks.sweep()
+
+
+AS_NOBODY = """
+import os, sys
+from anystore import BackendError, ReadOnlyError, get_store
+from anystore.backends import sql
+uris = "sqlite:///{}/x.db", "sqlite:///file:{}/x.db?mode=ro&uri=true"
+stores = [get_store(uri.format(sys.argv[1]), serialization_mode="raw") for uri in uris]
+immutable = get_store(f"sqlite:///file:{sys.argv[1]}/x.db?immutable=1&uri=true", serialization_mode="raw")
+assert immutable.get("a") == b"x"
+if os.getuid() == 0:
+    os.setuid(65534)
+for store in stores:
+    for call in (lambda: store.get("a"), lambda: store.put("a", b"")):
+        try:
+            call()
+        except (BackendError, ReadOnlyError) as error:
+            assert "immutable=1" in str(error), error
+        else:
+            raise SystemExit("no error")
+assert immutable.get("a") == b"x"
+"""
 
 
 class TestUri:
@@ -753,6 +775,19 @@ class TestErrors:
             self.check(backend, ReadOnlyError, call)
         assert backend.get("a") == b"x" * LARGE
 
+    def test_database_in_a_folder_that_may_only_be_read_says_how(self, open_folder):
+        folder = open_folder / "theirs"
+        folder.mkdir()
+        first = make(f"sqlite:///{folder}/x.db")
+        first.put("a", b"x")
+        first.close()
+        folder.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, str(folder)], capture_output=True, text=True, check=False
+        )
+        folder.chmod(0o755)
+        assert done.returncode == 0, done.stderr
+
     def test_wrong_option_of_the_driver(self, path):
         backend = make(f"sqlite:///{path}", engine_kwargs={"connect_args": {"no_such": 1}})
         self.check(backend, BackendError, lambda: backend.get("a"))
@@ -775,7 +810,7 @@ class TestErrors:
         def fail(self):
             raise error("the driver's words")
 
-        monkeypatch.setattr(connections._Handle, "open", fail)
+        monkeypatch.setattr(file_connections._Handle, "open", fail)
         for call in (
             lambda: backend.get("a"),
             lambda: backend.put("a", b"y"),

@@ -2,16 +2,21 @@
 
 import re
 import runpy
+import sys
 import tomllib
 import warnings
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
 OLDEST = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+PYTHONS = ("3.11", "3.12", "3.13")
 NOT_OURS = {"__pycache__", "site", "dist", "anystore-data"}
 OURS_BUT_HIDDEN = {".ci", ".github", ".gitignore"}
 # Put together here, lest this file match itself.
@@ -77,6 +82,34 @@ def test_every_requirement_is_pinned():
     wanted += [r for name in groups for r in groups[name] if isinstance(r, str)]
     pinned = {normal(line) for line in CONSTRAINTS} | {normal(PROJECT["project"]["name"])}
     assert {normal(requirement) for requirement in wanted} - pinned == set()
+
+
+def reached(pythons):
+    """Name what the extras and groups need, and what that needs, by what is said in the packages installed here."""
+    groups = PROJECT["dependency-groups"].values()
+    todo = [Requirement(f"{PROJECT['project']['name']}[all]")]
+    todo += [Requirement(one) for group in groups for one in group if isinstance(one, str)]
+    seen = set()
+    while todo:
+        one = todo.pop()
+        for extra in {"", *one.extras} - {extra for name, extra in seen if name == normal(one.name)}:
+            seen.add((normal(one.name), extra))
+            with suppress(PackageNotFoundError):  # of another Python, or of the soak test alone
+                todo += [
+                    found
+                    for found in map(Requirement, requires(one.name) or ())
+                    if found.marker is None
+                    or any(found.marker.evaluate({"python_version": v, "extra": extra}) for v in pythons)
+                ]
+    return {name for name, _ in seen} - {normal(PROJECT["project"]["name"]), "pip"}
+
+
+def test_constraints_are_what_is_needed_in_order():
+    assert sorted(CONSTRAINTS, key=str.lower) == CONSTRAINTS
+    pinned, needed = {normal(line) for line in CONSTRAINTS}, reached(PYTHONS)
+    assert needed - pinned == set()
+    if sys.version_info < (3, 12):  # what the oldest needs more is not installed in the others, to be asked
+        assert pinned - needed == set()
 
 
 def test_the_core_needs_three_packages():

@@ -1,6 +1,5 @@
 """Empty stores on each kind of backend, and what lies in their medium beside the values."""
 
-import uuid
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,18 +9,25 @@ from typing import Any
 from anystore import Store, get_store
 from anystore.backends.redis.names import Names
 from tests.object_servers import BUCKET
+from tests.places import make_place
 
-FILES = ("local folder", "SQLite", "zip archive")
-SERVERS = ("PostgreSQL", "MariaDB", "Redis", "S3 (SeaweedFS)", "S3 (moto)")
-KINDS = (*FILES, *SERVERS)
-
-_FIXTURES = {
-    "PostgreSQL": "postgres_server",
-    "MariaDB": "mariadb_server",
-    "Redis": "redis_server",
-    "S3 (SeaweedFS)": "seaweedfs_server",
-    "S3 (moto)": "moto_server",
+SHOWN = {
+    "memory": "memory",
+    "folder": "local folder",
+    "zip": "zip archive",
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
+    "mariadb": "MariaDB",
+    "redis": "Redis",
+    "seaweedfs": "S3 (SeaweedFS)",
+    "moto": "S3 (moto)",
 }
+"""The places, by the name of the kind or of its server, and what the table calls them."""
+
+SERVERS = tuple(SHOWN[kind] for kind in ("postgres", "mariadb", "redis", "seaweedfs", "moto"))
+FILES = tuple(SHOWN[kind] for kind in ("folder", "sqlite", "zip"))
+KINDS = (*FILES, *SERVERS)
+_NAMES = {shown: kind for kind, shown in SHOWN.items()}
 
 
 @dataclass(frozen=True)
@@ -87,20 +93,8 @@ class Place:
         return beside | {name for name in names if name not in keys and not name.startswith(".anystore/")}
 
 
-def make_place(kind: str, ask: Callable[[str], Any], path: Path) -> Place:
-    """Make an empty store; ``ask`` starts the server of a fixture's name."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    server = ask(_FIXTURES[kind]) if kind in _FIXTURES else None
-    match kind:
-        case "local folder":
-            return Place(kind, f"{path}/{name}", path)
-        case "SQLite":
-            return Place(kind, f"sqlite:///{path}/{name}.db", path)
-        case "zip archive":
-            return Place(kind, f"{path}/{name}.zip", path)
-        case "PostgreSQL" | "MariaDB":
-            return Place(kind, server.url, path, {"table": name}, server)
-        case "Redis":
-            return Place(kind, f"redis://127.0.0.1:{server.port}/0/{name}", path, {}, server)
-        case _:
-            return Place(kind, f"s3://{BUCKET}/{name}", path, server.config, server)
+def new_place(shown: str, ask: Callable[[str], Any], path: Path) -> Place:
+    """Make an empty store of one of ``KINDS``; ``ask`` starts the server of a fixture's name."""
+    kind = _NAMES[shown]
+    uri, config = make_place(kind, ask, path)
+    return Place(shown, uri, path, config, ask(f"{kind}_server") if shown in SERVERS else None)

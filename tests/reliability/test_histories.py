@@ -9,7 +9,9 @@ import pytest
 from anystore import Store, get_store
 from anystore.backends.memory import MemoryBackend
 from anystore.errors import DoesNotExist
+from tests.places import make_place
 from tests.reliability import history
+from tests.reliability.grounds import SHOWN
 from tests.reliability.history import (
     Call,
     Holding,
@@ -21,7 +23,6 @@ from tests.reliability.history import (
     read_holdings,
 )
 from tests.reliability.history_clients import KEYS, PROCESSES, Job, crew, run_threads
-from tests.reliability.places import KINDS, SHOWN, place_of
 
 THREADS = [f"t{number}" for number in range(8)]
 LONG = 60_000  # times a mark of four letters or more: in a database a value of several chunks
@@ -74,9 +75,9 @@ class Rounds:
         self.overlaps += count_overlaps(made)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHOWN)
 def rounds(request, tmp_path, notes, chance):
-    place = place_of(request.param, request.getfixturevalue, tmp_path)
+    place = make_place(request.param, request.getfixturevalue, tmp_path)
     made = Rounds(request.param, place, notes, lambda: chance.getrandbits(32))
     yield made
     made.store.backend.close()
@@ -88,7 +89,7 @@ def sizes(turn):
 
 
 BY_PROCESS = [[f"p{number}a", f"p{number}b"] for number in range(PROCESSES)]
-SHARED = [kind for kind in KINDS if kind != "memory"]
+SHARED = [kind for kind in SHOWN if kind != "memory"]
 
 
 class TestEachBackend:

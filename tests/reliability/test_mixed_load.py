@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import make_place
+from tests.reliability.grounds import SHOWN
 from tests.reliability.mixed_load import THREADS
-from tests.reliability.places import KINDS, SHOWN, place_of
 
 ROOT = Path(__file__).parents[2]
 # glibc gives each thread a heap of its own, whose holes would hide what leaks; and long values go back to the kernel.
@@ -22,9 +23,9 @@ SLACK = {"memory": 8 << 20, "files": 3 * THREADS, "connections": THREADS, "threa
 AT_ONCE = 16  # a batch of objects has so many requests under way, and the client keeps each connection for a while
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=SHOWN)
 def place(request, tmp_path):
-    return request.param, *place_of(request.param, request.getfixturevalue, tmp_path)
+    return request.param, *make_place(request.param, request.getfixturevalue, tmp_path)
 
 
 def test_nothing_grows(place, tmp_path, effort, chance, tally):

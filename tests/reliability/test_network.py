@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +16,16 @@ import pytest
 from anystore import Feature, Store, get_store
 from anystore.errors import AnystoreError
 from tests.object_servers import BUCKET
+from tests.reliability.encrypting import encrypted
 from tests.reliability.proxy import Proxy, Trouble, proxy
 from tests.reliability.works import KIB, value_of
 
 KINDS = ("PostgreSQL", "MariaDB", "Redis", "Redis (TLS)", "S3 (SeaweedFS)", "HTTP (nginx)")
-WITH_TLS = ("Redis (TLS)",)
+TROUBLES = ("refused", "cut", "stalled", "delayed", "spoilt")
+BEHIND_TLS = ("S3 (TLS)", "HTTP (TLS)")
+WITH_TLS = ("Redis (TLS)", *BEHIND_TLS)
+CASES = [*product(TROUBLES, KINDS), *product(["spoilt"], BEHIND_TLS)]
+"""Encryption changes only what becomes of spoilt bytes: none of them is believed."""
 SHORT, LONG = 1, 12
 LONGEST_CALL = 60.0
 """Seconds: some ten times what the timeouts below add up to, on a machine that does other things beside."""
@@ -38,9 +44,9 @@ class Wired:
     fill: Callable[[str, bytes], Any]
 
 
-@pytest.fixture(params=KINDS)
-def wired(trouble, request, tmp_path):
-    kind, name = request.param, f"t{uuid4().hex[:12]}"
+@pytest.fixture
+def wired(trouble, kind, request, tmp_path):
+    name = f"t{uuid4().hex[:12]}"
     # only what stalls is waited for; the others must not fail where the machine is busy
     wait = {"stalled": 2, "spoilt": 3}.get(trouble, 15)
     fixture = {
@@ -49,7 +55,9 @@ def wired(trouble, request, tmp_path):
         "Redis": "redis_server",
         "Redis (TLS)": "tls_server",
         "S3 (SeaweedFS)": "seaweedfs_server",
+        "S3 (TLS)": "seaweedfs_server",
         "HTTP (nginx)": "nginx_server",
+        "HTTP (TLS)": "nginx_server",
     }[kind]
     server = request.getfixturevalue(fixture)
     config: dict[str, Any] = {}
@@ -64,16 +72,22 @@ def wired(trouble, request, tmp_path):
             uri = f"rediss://127.0.0.1:{server.port}/0/{name}"
             own = {"ssl_ca_certs": str(server.home / "ca.pem")}
             config = {"socket_timeout": wait, "socket_connect_timeout": wait}
-        case "S3 (SeaweedFS)":
+        case "S3 (SeaweedFS)" | "S3 (TLS)":
             uri, own = f"s3://{BUCKET}/{name}", server.config
             config = {"timeout": wait, "connect_timeout": wait, "retries": 1}
         case _:
             uri, own = server.url, {}
             config = {"timeout": wait, "connect_timeout": wait, "retries": 1}
-    with proxy(server.port) as between:
-        moved = {"endpoint_url": f"http://127.0.0.1:{between.port}"} if "endpoint_url" in own else {}
+    with contextlib.ExitStack() as stack:
+        port, scheme = server.port, "http"
+        if kind in BEHIND_TLS:
+            port, authority = stack.enter_context(encrypted(server.port))
+            config |= {"verify" if kind.startswith("S3") else "ca_file": str(authority)}
+            scheme = "https"
+        between = stack.enter_context(proxy(port))
+        moved = {"endpoint_url": f"{scheme}://127.0.0.1:{between.port}"} if "endpoint_url" in own else {}
         through = get_store(
-            uri.replace(f":{server.port}/", f":{between.port}/"),
+            uri.replace(f":{server.port}/", f":{between.port}/").replace("http:", f"{scheme}:"),
             serialization_mode="raw",
             backend_config=own | config | moved,
         )
@@ -189,7 +203,7 @@ def afterwards(wired: Wired) -> str:
         return f"after the trouble: {error!r}"
 
 
-@pytest.mark.parametrize("trouble", ["refused", "cut", "stalled", "delayed", "spoilt"])
+@pytest.mark.parametrize(("trouble", "kind"), CASES)
 def test_connection_in_trouble(trouble, wired, effort, chance, tally):
     tried = lost = 0
     calls = [*READS, *(WRITES if Feature.WRITE in wired.store.features else ())]

@@ -9,9 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import dagster as dg
+import pytest
 
 from anystore import Feature, Store, get_store
 from anystore.crawling import crawl, documents, journal, runs
+from anystore.errors import Unsupported
 from anystore.mirroring import mirror
 from anystore_dagster import AnystoreIOManager
 from tests.reliability.grounds import Place
@@ -275,3 +277,14 @@ WORKS: dict[str, type[Work]] = {
     "journal compaction": Compaction,
     "IO manager's write": IOManager,
 }
+
+
+def begin(name: str, place: Place) -> Work | None:
+    """Do the first turn; nothing, if the store refuses such work as it should."""
+    work = WORKS[name](place)
+    if work.needs in work.store.features:
+        work.do(0)
+        return work
+    with pytest.raises(Unsupported):
+        work.do(0)
+    return None

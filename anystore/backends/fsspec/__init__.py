@@ -10,18 +10,17 @@ moves nothing over a file (some FTP and SFTP servers), or deletes before it move
 in which the key has no value.
 """
 
-import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close, warn_of_foreign
 from anystore.backends.fsspec.files import Info
 from anystore.backends.fsspec.media import ANY, Medium
 from anystore.backends.fsspec.options import check_arguments, class_of, find_filesystem, read_location, text_secrets
 from anystore.backends.fsspec.values import entry_of
-from anystore.errors import ForeignNameWarning, VersionMismatch
+from anystore.errors import VersionMismatch
 from anystore.extras import load
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
@@ -143,7 +142,7 @@ class FsspecBackend(Backend):
             return
         for key, info in self._files.children(prefix, foreign):
             yield key if info is None else self._entry(key, info)
-        self._warn(foreign)
+        warn_of_foreign(self.uri, foreign, stacklevel=2)
 
     def close(self) -> None:
         self._files.close()
@@ -160,15 +159,7 @@ class FsspecBackend(Backend):
                 else:
                     yield self._entry(key, info)
             pending.extend(reversed(folders))
-        self._warn(foreign)
-
-    def _warn(self, foreign: list[str]) -> None:
-        if foreign:
-            warnings.warn(
-                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
-                ForeignNameWarning,
-                stacklevel=3,
-            )
+        warn_of_foreign(self.uri, foreign, stacklevel=2)
 
     def _entry(self, key: str, info: Info) -> Entry:
         return entry_of(key, info, protocol=self._files.protocol)

@@ -9,16 +9,16 @@ between processes too; reading takes no lock.
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer, bool_option, check_options, read_and_close
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close, warn_of_foreign
+from anystore.backend_config import bool_option, check_options
 from anystore.backends.local.tree import KeptFolder, Tree
 from anystore.backends.local.values import LocalReader, LocalWriter, entry_of, read_pieces, settled, stamp
-from anystore.errors import DoesNotExist, ForeignNameWarning, InvalidUri
+from anystore.errors import DoesNotExist, InvalidUri
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri, as_text
 
@@ -238,21 +238,13 @@ class LocalBackend(Backend):
             else:
                 with suppress(OSError):  # it vanished since
                     yield entry_of(key, item.stat())
-        self._warn(foreign)
+        warn_of_foreign(self.uri, foreign, stacklevel=3)
 
     def _walk(self, prefix: str, after: Key | None) -> "Iterator[tuple[str, os.DirEntry[str]]]":
         foreign: list[str] = []
         if not is_private(prefix) and self._tree.has_folder(prefix):
             yield from self._walk_folder(prefix, after or "", foreign)
-        self._warn(foreign)
-
-    def _warn(self, foreign: list[str]) -> None:
-        if foreign:
-            warnings.warn(
-                f"{self.uri}: left out {len(foreign):,} names that are no keys, such as {foreign[0]!a}",
-                ForeignNameWarning,
-                stacklevel=4,
-            )
+        warn_of_foreign(self.uri, foreign, stacklevel=3)
 
     def _walk_folder(self, folder: str, after: str, foreign: list[str]) -> "Iterator[tuple[str, os.DirEntry[str]]]":
         open_folders = [iter(self._tree.children(folder, foreign))]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from anystore.backend import bool_option, check_options
+from anystore.backend_config import bool_option, check_options, count_option, number_option
 from anystore.errors import InvalidOption
 
 Kind = Literal["s3", "gcs", "azure"]
@@ -102,8 +102,10 @@ def _checked(config: Mapping[str, Any], given: str, name: str, uri: str) -> Any:
     value = config[given]
     if name in _FLAGS or (name == "verify" and not _is_path(value)):
         return bool_option(config, given, uri=uri)
-    if name in _SECONDS or name == "retries":
-        return _number(value, given, uri=uri, whole=name == "retries")
+    if name in _SECONDS:
+        return number_option(config, given, 0, uri=uri, least=0.001)
+    if name == "retries":
+        return count_option(config, given, 0, uri=uri, least=0, most=_MOST_RETRIES)
     if not isinstance(value, str) and not (name == "token" and isinstance(value, Mapping)):
         raise InvalidOption(f"{uri}: the option {given!r} has to be a text")
     return value
@@ -111,16 +113,3 @@ def _checked(config: Mapping[str, Any], given: str, name: str, uri: str) -> Any:
 
 def _is_path(value: object) -> bool:
     return isinstance(value, str) and value.lower() not in ("true", "1", "yes", "on", "false", "0", "no", "off")
-
-
-def _number(value: object, given: str, *, uri: str, whole: bool) -> float:
-    """Read a number; from the environment it comes as text."""
-    what = f"a whole number up to {_MOST_RETRIES}" if whole else "a number of seconds above 0"
-    try:
-        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        number = -1.0
-    fits = 0 <= number <= _MOST_RETRIES and number == int(number) if whole else 0 < number < float("inf")
-    if not fits:
-        raise InvalidOption(f"{uri}: the option {given!r} has to be {what}")
-    return int(number) if whole else number

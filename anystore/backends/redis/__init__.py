@@ -1,6 +1,5 @@
 """Redis, Valkey and Kvrocks: one value, one plain string that any client reads."""
 
-import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close
+from anystore.backend import Backend, Entry, Feature, Reader, Writer, read_and_close, warn_of_foreign
 from anystore.backends.redis.address import Address, parse_address
 from anystore.backends.redis.client import PIECE_BYTES, Client, Command
 from anystore.backends.redis.entries import entry_of, milliseconds, wants_version
@@ -19,7 +18,7 @@ from anystore.backends.redis.names import Names
 from anystore.backends.redis.reading import WatchingReader, WholeReader, whole_entry
 from anystore.backends.redis.scripts import PART, STAT, SWAP, TAKE
 from anystore.backends.redis.writing import RedisWriter
-from anystore.errors import AnystoreError, ForeignNameWarning, Unsupported
+from anystore.errors import AnystoreError, Unsupported
 from anystore.keys import Key, is_private
 from anystore.uris import StoreUri
 
@@ -277,13 +276,7 @@ class RedisBackend(Backend):
                 yield self._names.keys(seen.add(names), foreign)
         finally:
             seen.close()
-        if foreign:
-            warnings.warn(
-                f"{self.uri} holds {len(foreign):,} names that cannot be keys, such as {foreign[0]!r}; "
-                "they are left out",
-                ForeignNameWarning,
-                stacklevel=2,
-            )
+        warn_of_foreign(self.uri, foreign, stacklevel=2)
 
     # -- for writers, and the rest -------------------------------------------
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from anystore.backend import check_options
+from anystore.backend_config import check_options, count_option, number_option, text_option
 from anystore.errors import InvalidKey, InvalidOption, InvalidUri
 from anystore.keys import parse_prefix
 from anystore.uris import StoreUri, collect_secrets
@@ -100,16 +100,16 @@ def parse_address(uri: StoreUri, config: Mapping[str, Any]) -> tuple[Address, st
         port=6379 if uri.port is None else uri.port,
         socket=unquote(uri.path) if unix else None,
         db=db,
-        username=_text(options, "username", uri) or uri.username or None,
-        password=_text(options, "password", uri) or uri.password or None,
+        username=text_option(options, "username", uri=uri.masked) or uri.username or None,
+        password=text_option(options, "password", uri=uri.masked) or uri.password or None,
         tls=tls,
-        ca_file=_text(options, "ssl_ca_certs", uri),
-        certificate_file=_text(options, "ssl_certfile", uri),
-        key_file=_text(options, "ssl_keyfile", uri),
+        ca_file=text_option(options, "ssl_ca_certs", uri=uri.masked),
+        certificate_file=text_option(options, "ssl_certfile", uri=uri.masked),
+        key_file=text_option(options, "ssl_keyfile", uri=uri.masked),
         verify=_verify(options, uri),
-        timeout=_number(options, "socket_timeout", uri, default=_TIMEOUT),
-        connect_timeout=_number(options, "socket_connect_timeout", uri, default=_CONNECT_TIMEOUT),
-        max_connections=int(_number(options, "max_connections", uri, default=_MAX_CONNECTIONS)),
+        timeout=number_option(options, "socket_timeout", _TIMEOUT, uri=uri.masked, least=0.001),
+        connect_timeout=number_option(options, "socket_connect_timeout", _CONNECT_TIMEOUT, uri=uri.masked, least=0.001),
+        max_connections=count_option(options, "max_connections", _MAX_CONNECTIONS, uri=uri.masked, least=1),
         secrets=uri.secrets | collect_secrets(config),
     )
     return address, prefix
@@ -132,24 +132,6 @@ def _place(uri: StoreUri, options: Mapping[str, str]) -> tuple[int, str]:
         return int(number), parse_prefix(options.get("prefix", prefix))
     except InvalidKey as error:
         raise InvalidUri(f"{uri.masked} has no folder of keys as its prefix: {error}") from error
-
-
-def _text(options: Mapping[str, object], name: str, uri: StoreUri) -> str | None:
-    value = options.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidOption(f"{uri.masked}: the option {name!r} has to be text")
-    return value
-
-
-def _number(options: Mapping[str, object], name: str, uri: StoreUri, *, default: float) -> float:
-    value = options.get(name, default)
-    try:
-        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf") or (name == "max_connections" and not number.is_integer()):
-        raise InvalidOption(f"{uri.masked}: the option {name!r} has to be a number above 0")
-    return number
 
 
 def _verify(options: Mapping[str, object], uri: StoreUri) -> bool:

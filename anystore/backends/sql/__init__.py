@@ -11,15 +11,12 @@ from sqlalchemy import exc
 
 from anystore.backend import Backend, Entry, Feature, Reader, Writer
 from anystore.backends.sql import many
-from anystore.backends.sql.connections import (
-    Connections,
-    FileConnections,
-    PooledConnections,
-    make_engine,
-)
+from anystore.backends.sql.connections import Connections, make_engine
 from anystore.backends.sql.dialects import NAMES
 from anystore.backends.sql.failures import Failures
+from anystore.backends.sql.file_connections import FileConnections
 from anystore.backends.sql.options import Options, anchor, engine_url, is_sqlite, parse_options
+from anystore.backends.sql.pooled_connections import PooledConnections
 from anystore.backends.sql.reaching import has_table
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.statements import Statements

@@ -1,11 +1,9 @@
-"""Connections to a database: one a thread for a file, a bounded pool for a server; opened lazily, once per process."""
+"""Connections to a database, and how statements are run on one; opened lazily, once per process."""
 
 import os
-import select
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
@@ -17,7 +15,6 @@ from anystore.backends.sql.dialects import (
     Failure,
     binary_cursor,
     connect_arguments,
-    descriptor_of,
     dialect_of,
     prepare_connection,
 )
@@ -26,7 +23,7 @@ from anystore.backends.sql.options import Options
 from anystore.backends.sql.schema import Tables
 from anystore.backends.sql.silence import limit_silence
 from anystore.backends.sql.statements import Statement
-from anystore.errors import AnystoreError, BackendError
+from anystore.errors import BackendError
 
 R = TypeVar("R")
 Row = Sequence[Any]
@@ -37,7 +34,8 @@ _ATTEMPTS = 50
 
 
 _TABLE_ATTEMPTS = 5
-_FRESH = "anystore_fresh"
+FRESH = "anystore_fresh"
+"""Marks a connection that was opened just now."""
 
 
 class Transaction:
@@ -134,7 +132,7 @@ class Connections(ABC):
         return {**self._engine.url.query, **self._options.engine_kwargs.get("connect_args", {})}
 
     def _prepare(self, connection: Any, record: Any) -> None:
-        record.info[_FRESH] = True
+        record.info[FRESH] = True
         options = self._options
         prepare_connection(
             self._engine.dialect,
@@ -247,7 +245,7 @@ class Connections(ABC):
 
 
 _ALL: WeakSet[Connections] = WeakSet()
-_INHERITED: list[Any] = []
+INHERITED: list[Any] = []
 """Connections of the parent process: neither to be used here, nor closed, which could harm it."""
 
 
@@ -257,50 +255,6 @@ def _leave_parents() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_parents)
-
-
-class _Handle:
-    """A connection of SQLite, and the lock of whoever uses it; closed when it is forgotten.
-
-    A thread that another library has made, such as pyarrow or polars, is half gone when it forgets: CPython frees it
-    twice when SQLite then calls back, and crashes. Its connection is left for another thread to close.
-    """
-
-    def __init__(self, engine: Engine, left: list[Any]) -> None:
-        self.lock = threading.Lock()
-        self._engine = engine
-        self._left = left
-        self._is_foreign = isinstance(threading.current_thread(), _FOREIGN)
-        self._fairy: Any = None
-        self._connection: Any = None
-
-    def open(self) -> Any:
-        """Give the driver's connection; the lock has to be held."""
-        if self._connection is None:
-            self._fairy = self._engine.raw_connection()
-            self._connection = self._fairy.driver_connection
-        return self._connection
-
-    def close(self) -> None:
-        """Close the connection."""
-        fairy = self._give_up()
-        if fairy is not None:
-            fairy.close()
-
-    def leave_parent(self) -> None:
-        """Open another connection when one is needed; whoever held the lock is not in this process."""
-        self.lock = threading.Lock()
-        _INHERITED.append(self._give_up())
-
-    def _give_up(self) -> Any:
-        fairy, self._fairy, self._connection = self._fairy, None, None
-        return fairy
-
-    def __del__(self) -> None:
-        if self._is_foreign:
-            self._left.append(self._give_up())
-        else:
-            self.close()
 
 
 def _connecting(timeout: float, given: dict[str, Any]) -> Callable[..., Any]:
@@ -313,189 +267,6 @@ def _connecting(timeout: float, given: dict[str, Any]) -> Callable[..., Any]:
         return connection
 
     return connect
-
-
-_FOREIGN: Any = threading._DummyThread  # noqa: SLF001 - the one way to tell a thread that Python has not made
-
-
-class FileConnections(Connections):
-    """SQLite: a connection for each thread, closed when the thread ends; in memory, one for all."""
-
-    def _make_engine(self, url: URL) -> Engine:
-        self._in_memory = url.database is None
-        self._local = threading.local()
-        self._handles: WeakSet[_Handle] = WeakSet()
-        # SQLite lets writers sleep and ask again; threads of one process need not
-        self._writing = threading.Lock()
-        engine = make_engine(url, self._options)
-        self._left: list[Any] = []
-        self._shared = _Handle(engine, self._left) if self._in_memory else None
-        return engine
-
-    def _handle(self) -> _Handle:
-        try:
-            found: _Handle = self._local.handle
-        except AttributeError:
-            self._close_left()
-            found = self._local.handle = self._shared or _Handle(self._engine, self._left)
-            self._handles.add(found)
-        return found
-
-    def _close_left(self) -> None:
-        """Close the connections of other libraries' threads that have ended."""
-        while self._left:
-            with suppress(IndexError):  # another thread was faster
-                fairy = self._left.pop()
-                if fairy is not None:
-                    fairy.close()
-
-    def fetch(self, statement: Statement, parameters: Parameters) -> list[Row]:
-        """Read rows, by the shortest way there is."""
-        handle = self._handle()
-        try:
-            with handle.lock:
-                rows: list[Row] = handle.open().execute(statement.sql, statement.bind(parameters)).fetchall()
-                return rows
-        except self._failures.caught as error:
-            self._fail(error, parameters)
-
-    def change(self, statement: Statement, parameters: Parameters) -> tuple[list[Row], int]:
-        """Run one statement, by the shortest way there is; SQLite lets writers collide only inside transactions."""
-        handle = self._handle()
-        self._wait_to_write()
-        try:
-            with handle.lock:
-                cursor = handle.open().execute(statement.sql, statement.bind(parameters))
-                return cursor.fetchall(), cursor.rowcount
-        except self._failures.caught as error:
-            self._fail(error, parameters)
-        finally:
-            self._writing.release()
-
-    @contextmanager
-    def _borrow(self) -> Iterator[Any]:
-        handle = self._handle()
-        with handle.lock:
-            yield handle.open()
-
-    @contextmanager
-    def _borrow_to_write(self) -> Iterator[Any]:
-        handle = self._handle()
-        self._wait_to_write()
-        try:
-            with handle.lock:
-                yield handle.open()
-        finally:
-            self._writing.release()
-
-    def _wait_to_write(self) -> None:
-        if not self._writing.acquire(timeout=self._options.busy_timeout):
-            raise BackendError(
-                f"{self._failures.uri} is locked: other threads wrote for {self._options.busy_timeout} s; "
-                "raise busy_timeout in backend_config"
-            )
-
-    def _discard(self, connection: Any) -> None:
-        """Keep the connection if SQLite has ended the transaction by itself, as it does when the disk is full."""
-        if connection.in_transaction and not self._in_memory:
-            self._handle().close()
-
-    def close(self) -> None:
-        """Close every thread's connection, once the thread does not use it; memory would be lost, and stays."""
-        if self._in_memory:
-            return
-        self._close_left()
-        for handle in list(self._handles):
-            with handle.lock:
-                handle.close()
-
-    def is_busy(self) -> bool:
-        """Tell whether somebody writes, or this thread is using its connection."""
-        return self._writing.locked() or self._handle().lock.locked()
-
-    def leave_parent(self) -> None:
-        """Let go of every thread's connection; memory is a copy that the backend does not give out."""
-        self._writing = threading.Lock()
-        _INHERITED.extend(self._left)
-        self._left.clear()
-        if not self._in_memory:
-            for handle in list(self._handles):
-                handle.leave_parent()
-
-
-class PooledConnections(Connections):
-    """A server: a bounded pool in autocommit; a connection is taken for one step, and never idle in a transaction."""
-
-    def _make_engine(self, url: URL) -> Engine:
-        return make_engine(url, self._options)
-
-    @contextmanager
-    def _borrow(self) -> Iterator[Any]:
-        fairy = self._check_out()
-        try:
-            yield fairy.driver_connection
-        except BaseException as error:
-            # what broke off in the middle of an answer would give the rest of it to the next who asks
-            ours = isinstance(error, (AnystoreError, *self._failures.caught))
-            if not ours or self._failures.is_lost(error):
-                self._drop(fairy)
-            else:
-                fairy.close()
-            raise
-        fairy.close()
-
-    def _borrow_to_write(self) -> AbstractContextManager[Any]:
-        return self._borrow()
-
-    def _check_out(self) -> Any:
-        """Take a connection that the server has not closed meanwhile."""
-        while True:
-            try:
-                fairy = self._engine.raw_connection()
-            except (*self._failures.caught, *SPOILT) as error:
-                self._failures.fail_to_connect(error)
-            # what was opened just now is not asked, or this would go on forever where a driver cannot say
-            if fairy.info.pop(_FRESH, False) or self._is_alive(fairy.driver_connection):
-                return fairy
-            self._drop(fairy)
-
-    def _drop(self, fairy: Any) -> None:
-        """Close a connection for good, in silence: SQLAlchemy logs the failure to close what is closed already."""
-        connection = fairy.driver_connection
-        fairy.detach()
-        self._discard(connection)
-
-    def _is_alive(self, connection: Any) -> bool:
-        """Look whether the server has said anything unasked; if so, it nearly always was good-bye."""
-        try:
-            descriptor = descriptor_of(connection)
-            if descriptor >= 0:
-                poll = select.poll()
-                poll.register(descriptor, select.POLLIN)
-                if not poll.poll(0):
-                    return True
-            return bool(self._engine.dialect.do_ping(connection))
-        except (*self._failures.caught, *SPOILT):
-            return False
-
-    def close(self) -> None:
-        """Close what is in the pool; a connection in use is closed when it comes back."""
-        self._engine.dispose()
-
-    def is_busy(self) -> bool:
-        """Tell whether all connections are in use."""
-        pool = self._engine.pool
-        return isinstance(pool, QueuePool) and pool.checkedout() >= pool.size()
-
-    def __del__(self) -> None:
-        """Close what is in the pool: drivers warn of connections that are only forgotten."""
-        if hasattr(self, "_engine"):
-            self._engine.dispose()
-
-    def leave_parent(self) -> None:
-        """Begin with an empty pool."""
-        _INHERITED.append(self._engine.pool)
-        self._engine.dispose(close=False)
 
 
 def make_engine(url: URL, options: Options) -> Engine:

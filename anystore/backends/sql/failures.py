@@ -12,16 +12,17 @@ from anystore.backends.sql.dialects import Failure, dialect_of
 from anystore.errors import BackendError, ReadOnlyError
 from anystore.uris import mask_text
 
+_BESIDE = (
+    "; to read it, SQLite makes files beside it: where nothing can be written and nobody else writes, open it by "
+    "'sqlite:///file:NAME.db?immutable=1&uri=true'"
+)
 _HINTS = {
     Failure.OTHER: "",
     Failure.LOST: "; is the server running, and does it take connections?",
     Failure.BUSY: "; another connection holds a lock: let it finish, or wait longer for it",
     Failure.COLLISION: "; other writers of the same keys were always faster: try again",
     Failure.FORBIDDEN: "; the user, or the file, may only be read here: grant the permission",
-    Failure.UNOPENED: (
-        "; to read it, SQLite makes files beside it: where nothing can be written and nobody else writes, open it by "
-        "'sqlite:///file:NAME.db?immutable=1&uri=true'"
-    ),
+    Failure.UNOPENED: _BESIDE,
 }
 
 _SILENT = "; where the server works for that long without a word, raise 'timeout' in backend_config"
@@ -93,8 +94,7 @@ class Failures:
         """
         at = "" if key is None else f" at {_shown(key)}"
         raised = ReadOnlyError if kind is Failure.FORBIDDEN else BackendError
-        hint = _SILENT if _is_silence(error) else _HINTS[kind]
-        self._raise(raised(f"{self.uri} failed{at}: {self._text(error)}{hint}"), error)
+        self._raise(raised(f"{self.uri} failed{at}: {self._text(error)}{_advice(error) or _HINTS[kind]}"), error)
 
     def fail_to_connect(self, error: BaseException) -> NoReturn:
         """Raise our error for a connection that could not be made.
@@ -108,13 +108,12 @@ class Failures:
                 "or raise pool_size or pool_timeout in backend_config"
             )
             self._raise(BackendError(message), error)
-        advice = (
-            "its folder has to be there, and the file to be SQLite's and ours to read and write"
+        advice = _advice(error) or (
+            "; its folder has to be there, and the file to be SQLite's and ours to read and write"
             if self._engine.name == "sqlite"
-            else "check that the server runs there, the login, and that there is such a database"
+            else "; check that the server runs there, the login, and that there is such a database"
         )
-        message = f"cannot connect to {self.uri}: {self._text(error)}; {advice}"
-        self._raise(BackendError(message), error)
+        self._raise(BackendError(f"cannot connect to {self.uri}: {self._text(error)}{advice}"), error)
 
     def _text(self, error: BaseException) -> str:
         original = _original(error)
@@ -129,10 +128,13 @@ class Failures:
         raise ours from error
 
 
-def _is_silence(error: BaseException) -> bool:
-    """Tell whether a statement was given up because nothing came for too long."""
+def _advice(error: BaseException) -> str:
+    """Say what to do about what the kind of an error does not tell; empty where it does."""
     original = _original(error)
-    return isinstance(original.__cause__ or original.__context__, TimeoutError)
+    if getattr(original, "sqlite_errorname", "") == "SQLITE_READONLY_DIRECTORY":
+        return _BESIDE
+    given_up = isinstance(original.__cause__ or original.__context__, TimeoutError)
+    return _SILENT if given_up else ""
 
 
 def _original(error: BaseException) -> BaseException:

@@ -1,14 +1,14 @@
 """Many keys at a time: listings, and batches bounded by count and by bytes."""
 
-import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from anystore.backend import warn_of_foreign
 from anystore.backends.sql.chunks import new_token
 from anystore.backends.sql.connections import Row, Transaction
 from anystore.backends.sql.statements import PAGE
 from anystore.backends.sql.values import New, Values
-from anystore.errors import DoesNotExist, ForeignNameWarning
+from anystore.errors import DoesNotExist
 from anystore.keys import Key, is_key
 
 _BATCH_BYTES = 4 << 20
@@ -50,12 +50,7 @@ def list_pages(
         if len(names) < PAGE:
             break
         position = names[-1]
-    if foreign:
-        warnings.warn(
-            f"{uri}: {len(foreign):,} names that are not keys were left out, the first is {foreign[0]!r}",
-            ForeignNameWarning,
-            stacklevel=2,
-        )
+    warn_of_foreign(uri, foreign, stacklevel=2)
 
 
 def _look_foreign(names: list[str]) -> bool:

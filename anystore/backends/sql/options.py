@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from anystore.backend import bool_option, check_options
+from anystore.backend_config import bool_option, check_options, count_option, number_option, text_option
 from anystore.backends.sql.silence import TIMED_DRIVERS
 from anystore.errors import InvalidOption, InvalidUri
 from anystore.uris import StoreUri
@@ -97,14 +97,14 @@ def parse_options(config: Mapping[str, Any], uri: StoreUri) -> Options:
         )
     return Options(
         table=table,
-        chunk_size=int(_number(config, "chunk_size", default.chunk_size, shown, least=1 << 10, most=8 << 20)),
+        chunk_size=count_option(config, "chunk_size", default.chunk_size, uri=shown, least=1 << 10, most=8 << 20),
         durable="durable" in config and bool_option(config, "durable", uri=shown),
-        busy_timeout=_number(config, "busy_timeout", default.busy_timeout, shown, least=0),
-        username=_text(config, "username", shown),
-        password=_text(config, "password", shown),
-        pool_size=int(_number(config, "pool_size", default.pool_size, shown, least=1)),
-        pool_timeout=_number(config, "pool_timeout", default.pool_timeout, shown, least=0),
-        connect_timeout=int(_number(config, "connect_timeout", default.connect_timeout, shown, least=1)),
+        busy_timeout=number_option(config, "busy_timeout", default.busy_timeout, uri=shown, least=0),
+        username=text_option(config, "username", uri=shown),
+        password=text_option(config, "password", uri=shown),
+        pool_size=count_option(config, "pool_size", default.pool_size, uri=shown, least=1),
+        pool_timeout=number_option(config, "pool_timeout", default.pool_timeout, uri=shown, least=0),
+        connect_timeout=count_option(config, "connect_timeout", default.connect_timeout, uri=shown, least=1),
         timeout=_timeout(config, uri),
         engine_kwargs=_engine_kwargs(config, shown),
     )
@@ -114,7 +114,7 @@ def _timeout(config: Mapping[str, Any], uri: StoreUri) -> float:
     driver = DEFAULT_DRIVERS.get(uri.scheme, uri.scheme).rpartition("+")[2]
     if "timeout" in config and driver not in TIMED_DRIVERS:
         raise InvalidOption(f"{uri.masked}: the driver {driver!r} takes no 'timeout' from here; {_instead(driver)}")
-    return _number(config, "timeout", Options().timeout, uri.masked, least=0.001)
+    return number_option(config, "timeout", Options().timeout, uri=uri.masked, least=0.001)
 
 
 def _instead(driver: str) -> str:
@@ -125,26 +125,6 @@ def _instead(driver: str) -> str:
             "engine_kwargs={'connect_args': {'options': '-c statement_timeout=60s'}}"
         )
     return "give it its own by engine_kwargs, as in {'connect_args': {…}}"
-
-
-def _number(
-    config: Mapping[str, Any], name: str, default: float, uri: str, *, least: float, most: float = 1 << 31
-) -> float:
-    value = config.get(name, default)
-    try:
-        number = float(value) if not isinstance(value, bool) else -1.0
-    except (TypeError, ValueError):
-        number = -1.0
-    if not least <= number <= most:
-        raise InvalidOption(f"{uri}: the option {name!r} has to be a number from {least:,} to {most:,}")
-    return number
-
-
-def _text(config: Mapping[str, Any], name: str, uri: str) -> str | None:
-    value = config.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidOption(f"{uri}: the option {name!r} has to be text")
-    return value
 
 
 def _engine_kwargs(config: Mapping[str, Any], uri: str) -> Mapping[str, Any]:

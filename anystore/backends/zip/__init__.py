@@ -5,7 +5,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from anystore.backend import Entry, Feature, Writer, bool_option, check_options
+from anystore.backend import Entry, Feature, Writer
+from anystore.backend_config import bool_option, check_options
 from anystore.backends.zip.addresses import local_path, split_folder
 from anystore.backends.zip.archive import Archive
 from anystore.backends.zip.changes import Addition, changing
