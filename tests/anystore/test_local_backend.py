@@ -455,7 +455,7 @@ for write in (
     lambda: store.open("b", "wb").close(),
     lambda: store.put_many({"b": 1}),
     lambda: store.delete("a"),
-    lambda: store.delete_prefix(""),
+    lambda: store.delete_many(["a"]),
     lambda: store.append("a", b"x"),
     lambda: store.move("a", "b"),
     lambda: store.copy("a", "b"),
