@@ -51,11 +51,13 @@ def attempt(call: Callable[[], T], *, retries: int, wait: Callable[[float], None
     Raises:
         AnystoreError: What the last try raised.
     """
-    for pause in pauses(retries):
+    waits: Iterator[float] | None = None
+    while True:
         try:
             return call()
         except (BackendError, VersionMismatch) as error:
-            if not can_pass(error):
+            waits = pauses(retries) if waits is None else waits  # nearly every first try succeeds
+            pause = next(waits, None) if can_pass(error) else None
+            if pause is None:
                 raise
         wait(pause)
-    return call()

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_SEGMENT_BYTES = 230
@@ -150,6 +151,7 @@ def shorten_key(head: str, key: str, *, ending: str) -> str:
     return f"{_cut(head)}.{_digest(key)}{_HASHED}{ending}"
 
 
+@lru_cache(maxsize=1024)  # the keys of all partitions hold the names of their asset
 def escape_name(name: str, *, endings: re.Pattern[str] = _OUR_ENDING, room: int = MAX_SEGMENT_BYTES) -> str:
     """Write a name as one segment of a key; no two names are written alike.
 

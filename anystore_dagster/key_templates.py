@@ -39,10 +39,8 @@ class _Segment:
     before: str
     field: str
     ending: str
-
-    @property
-    def length(self) -> int:
-        return len(self.before.encode()) + len(self.ending.encode())
+    room: int
+    """The bytes that a name may take between the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +134,7 @@ class KeyTemplate:
             else:
                 segments.append(segment.before)
                 continue
-            room = MAX_SEGMENT_BYTES - max(0, segment.length - len(".partitions"))
-            written = [escape_name(name, endings=self._endings, room=room) for name in names]
+            written = [escape_name(name, endings=self._endings, room=segment.room) for name in names]
             shortened = shortened or any(name.endswith(".hashed") for name in written)
             written[0] = segment.before + written[0]
             written[-1] += segment.ending.replace("{extension}", extension)
@@ -219,7 +216,9 @@ def _parse(text: str, variant: str) -> list[_Segment]:
                 f"key_template={text!r}: behind a name may stand an ending such as '.value' or '.{{extension}}', and "
                 f"before it up to 32 letters; {part!r} has something else; {_ADVICE}"
             )
-        segments.append(_Segment(before, field, ending))
+        taken = len(before.encode()) + len(ending.encode())
+        room = MAX_SEGMENT_BYTES - max(0, taken - len(".partitions"))
+        segments.append(_Segment(before, field, ending, room))
     return segments
 
 

@@ -146,7 +146,8 @@ class StoreSettings(CopiedResource):
             MissingExtra: If the library that the scheme needs is not installed.
             Unsupported: If the store is in memory, and the steps of the run are in other processes.
         """
-        if self._opened is None:
+        opened = self._opened  # asked once: pydantic looks for a private attribute where all others are first
+        if opened is None:
             fields = {name: getattr(self, name) for name in ("uri", "username", "password", "backend_config", "prefix")}
             given = {name: resolve_variables(value, where=name) for name, value in reveal_secrets(fields).items()}
             settings = read_default_settings() if given["uri"] is None else None
@@ -165,8 +166,8 @@ class StoreSettings(CopiedResource):
                 # False leaves it to the settings of the default store, which may be read-only itself
                 readonly=self.readonly or None,
             )
-            self._opened = store.under(given["prefix"]) if given["prefix"] else store
-        return self._opened
+            opened = self._opened = store.under(given["prefix"]) if given["prefix"] else store
+        return opened
 
     def _holds(self, values: Mapping[str, Any]) -> bool:
         """Tell whether the fields have these values already, as run configuration and Dagster give them."""

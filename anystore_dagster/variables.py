@@ -27,6 +27,8 @@ def resolve_variables(value: Any, *, where: str) -> Any:
         >>> resolve_variables({"timeout": 3, "retries": [1, 2]}, where="backend_config")
         {'timeout': 3, 'retries': [1, 2]}
     """
+    if value is None or type(value) is str:  # no EnvVar, which is a text of its own class
+        return value
     name = variable_name(value)
     if name is not None:
         found = os.environ.get(name)
