@@ -1,10 +1,7 @@
 """A crawl in shards, as one asset: on each executor that a deployment may have, killed, and delivered twice."""
 
-import http.server
-import threading
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from anystore.crawling import documents, runs
 from anystore.errors import InvalidKey, InvalidOption
 from anystore_dagster import AnystoreIOManager, crawl_asset, sharded_crawl_asset, sharded_mirror_asset
 from tests.anystore_dagster import sharded_jobs
-from tests.celery_workers import CeleryWorker
 
 ROOT = Path(__file__).parents[2]
 JOB = ("tests.anystore_dagster.sharded_jobs", "everything")
@@ -37,49 +33,6 @@ def source(tmp_path):
 @pytest.fixture
 def target(tmp_path):
     return get_store(tmp_path / "target")
-
-
-class Gated(http.server.SimpleHTTPRequestHandler):
-    """A web server of a folder, where ``gate/`` is held until it is opened."""
-
-    def __init__(self, gate, *args, **options):
-        self.gate = gate
-        super().__init__(*args, **options)
-
-    def do_GET(self):
-        self.gate.asked.append(self.path)
-        if self.path.endswith("held.txt"):
-            self.gate.reached.set()
-            self.gate.opened.wait(60)
-        super().do_GET()
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-class Gate:
-    """A web server that holds one document."""
-
-    def __init__(self, root):
-        self.asked = []
-        self.reached = threading.Event()
-        self.opened = threading.Event()
-        handler = partial(Gated, self, directory=str(root))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.uri = f"http://127.0.0.1:{self.server.server_port}/"
-
-
-@pytest.fixture
-def gate(tmp_path, source):
-    source.put("held/held.txt", "text of held/held.txt")
-    found = Gate(tmp_path / "source")
-    thread = threading.Thread(target=found.server.serve_forever)
-    thread.start()
-    yield found
-    found.opened.set()
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
 
 
 @pytest.fixture
@@ -221,145 +174,6 @@ def test_a_run_whose_steps_are_all_done_twice_is_one_run(source, target, instanc
         source.put(f"a/after-{turn}.txt", "of the next run")
     assert sharded_jobs.everything(*arguments).execute_in_process(instance=instance).success
     assert loaded(target) == ["a/after-0.txt", "a/after-1.txt"]
-
-
-# -- celery ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def celery(redis_server, tmp_path, gate, job_on, instance):
-    """Give a broker, and what workers and jobs have to know of it."""
-    return Celery(redis_server, tmp_path, job_on(gate.uri, "dagster_celery:celery_executor"), instance)
-
-
-class Celery:
-    """A broker with some workers, and one job that they do."""
-
-    def __init__(self, server, home, job, instance):
-        server.command("FLUSHALL")
-        self.uri = f"redis://127.0.0.1:{server.port}/3"
-        self.home, self.job, self.instance = home, job, instance
-        self.workers = 0
-
-    def worker(self, *, visibility_timeout=3):
-        """Start a worker."""
-        self.workers += 1
-        settings = {
-            "broker_url": self.uri,
-            "result_backend": self.uri,
-            "task_acks_late": True,
-            "worker_prefetch_multiplier": 1,
-            # how long nobody else gets a step that was not acknowledged, and how often workers look for such
-            "broker_transport_options": {
-                "visibility_timeout": visibility_timeout,
-                "unacked_restore_interval": 1,
-                "unacked_restore_throttle": 1,
-            },
-        }
-        return CeleryWorker(self.home / f"worker{self.workers}", settings)
-
-    def run(self):
-        """Run the job, and tell whether it has succeeded."""
-        config = {"broker": self.uri, "backend": self.uri}
-        with dg.execute_job(
-            self.job,
-            instance=self.instance,
-            run_config={"execution": {"config": config}},
-            raise_on_error=False,
-        ) as result:
-            return result.success
-
-    def deliveries(self):
-        """Count how often each step was given to a worker."""
-        counts = {}
-        for run in self.instance.get_run_ids():
-            for entry in self.instance.all_logs(run):
-                if entry.dagster_event and "in celery worker" in (entry.dagster_event.message or ""):
-                    counts[entry.dagster_event.step_key] = counts.get(entry.dagster_event.step_key, 0) + 1
-        return counts
-
-
-def wait_until(is_true):
-    for _ in range(1200):
-        if is_true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it has not happened")
-
-
-GATED_KEYS = sorted([*KEYS, "held/held.txt"])
-
-
-def assert_fetched_once(gate, keys=GATED_KEYS):
-    asked = [path for path in gate.asked if path.endswith(".txt") and path != "/robots.txt"]
-    assert sorted(asked) == sorted(f"/{key}" for key in keys)
-
-
-def test_celery_does_the_shards(celery, gate, target):
-    gate.opened.set()
-    with celery.worker(), celery.worker():
-        success = celery.run()
-    assert success
-    assert loaded(target) == GATED_KEYS
-    assert_fetched_once(gate)
-    assert sorted(target.iterate_keys()) == GATED_KEYS
-
-
-def test_celery_gives_the_shard_of_a_killed_worker_to_another_one(celery, gate, target):
-    with ThreadPoolExecutor(1) as pool, ExitStack() as started:
-        first = started.enter_context(celery.worker())
-        outcome = pool.submit(celery.run)
-        wait_until(lambda: gate.reached.is_set() or outcome.done())
-        assert gate.reached.is_set(), outcome.result()
-        first.kill()  # in the middle of a shard
-        gate.opened.set()
-        started.enter_context(celery.worker())
-        success = outcome.result(timeout=120)
-    assert success
-    assert loaded(target) == GATED_KEYS
-    assert max(celery.deliveries().values()) > 1
-    assert {key: target.get(key) for key in target.iterate_keys()} == {key: f"text of {key}" for key in GATED_KEYS}
-    assert [(run.number, run.complete) for run in runs(target)] == [(1, True)]
-
-
-def test_celery_mirrors_in_shards(celery, source, target, tmp_path):
-    places = (source.uri, target.uri, str(tmp_path / "values"), "dagster_celery:celery_executor")
-    celery.job = dg.build_reconstructable_job(JOB[0], "mirror", places, reconstructor_working_directory=str(ROOT))
-    with celery.worker():
-        assert celery.run()
-    assert sorted(target.iterate_keys()) == GATED_KEYS
-
-
-def test_celery_may_deliver_a_step_twice_at_once(celery, gate, target):
-    with ThreadPoolExecutor(1) as pool, celery.worker(visibility_timeout=1), celery.worker(visibility_timeout=1):
-        outcome = pool.submit(celery.run)
-        wait_until(lambda: gate.reached.is_set() or outcome.done())
-        assert gate.reached.is_set(), outcome.result()
-        # the shard is at work, and given to the other worker, too
-        wait_until(lambda: max(celery.deliveries().values(), default=0) > 1)
-        gate.opened.set()
-        success = outcome.result(timeout=120)
-    assert success
-    assert loaded(target) == GATED_KEYS
-    assert_fetched_once(gate)
-    assert [(run.number, run.complete) for run in runs(target)] == [(1, True)]
-
-
-def test_a_second_run_completes_what_celery_has_lost(celery, gate, target):
-    # not delivered again meanwhile: what is begun anew would hide from Dagster that it was lost
-    with ThreadPoolExecutor(1) as pool, celery.worker(visibility_timeout=600) as worker:
-        outcome = pool.submit(celery.run)
-        wait_until(lambda: gate.reached.is_set() or outcome.done())
-        assert gate.reached.is_set(), outcome.result()
-        worker.kill_child()  # Celery says that the step is lost, and Dagster ends the run
-        success = outcome.result(timeout=120)
-        assert not success
-        gate.opened.set()
-        success = celery.run()
-    assert success
-    assert loaded(target) == GATED_KEYS
-    assert [document.key for document in documents(target)] == GATED_KEYS
-    assert [run.complete for run in runs(target)] == [True]
 
 
 # -- dask --------------------------------------------------------------------------
