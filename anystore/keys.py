@@ -243,6 +243,27 @@ def parse_globs(glob: str | None, exclude: str | Collection[str]) -> list[str]:
     return excluded
 
 
+def match_globs(glob: str | None, exclude: Collection[str]) -> Callable[[str], bool]:
+    """Make the function that tells whether a key is wanted, and not left out.
+
+    Args:
+        glob: The pattern of what is wanted, or None.
+        exclude: Patterns of what is left out.
+
+    Returns:
+        The function.
+
+    Example:
+        >>> is_wanted = match_globs("**/*.pdf", ["drafts/**"])
+        >>> is_wanted("2024/may.pdf"), is_wanted("drafts/may.pdf"), is_wanted("may.txt")
+        (True, False, False)
+    """
+    selection, excluded = Selection(None, None, glob), [match_glob(one) for one in exclude]
+    if not excluded:
+        return selection.covers
+    return lambda key: selection.covers(key) and not any(one(key) for one in excluded)
+
+
 @lru_cache(maxsize=256)
 def _compile_glob(pattern: str) -> re.Pattern[str]:
     if not pattern:

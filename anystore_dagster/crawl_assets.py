@@ -1,6 +1,7 @@
 """Assets whose documents come from a remote listing."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from dagster import (
@@ -20,8 +21,8 @@ from dagster import (
 )
 
 from anystore import CrawlReport, Store, crawl
-from anystore.crawling import Verify, check_options
-from anystore.keys import parse_globs, private_key
+from anystore.crawling import Verify, check_options, documents
+from anystore.keys import match_globs, parse_globs, private_key
 from anystore_dagster.crawl_reports import (
     COMPLETE,
     FILES,
@@ -40,6 +41,7 @@ from anystore_dagster.store_choice import StoreLike, asset_key, check_places, op
 from anystore_dagster.values.crawls import CrawledFiles, crawled_files
 from anystore_dagster.values.known_stores import Places, remember_stores
 
+_MOST_LOOKED_AT = 100
 _CHECKS = {
     COMPLETE: "Every document of the listing that was wanted is stored.",
     NO_FAILURES: "No document and no folder of the listing has failed.",
@@ -167,7 +169,7 @@ def crawl_asset(
         kinds={"anystore"},
         pool=pool,
     )
-    def documents(
+    def fetched(
         context: AssetExecutionContext,
     ) -> Iterator[AssetCheckResult | MaterializeResult[CrawledFiles]]:
         store, memory = open_places()
@@ -189,9 +191,17 @@ def crawl_asset(
             progress=log_progress(context.log),
         )
         places = Places(store, memory)
-        yield from crawl_result(context, key, report, places=places, verify=verify, fail_on_error=fail_on_error)
+        yield from crawl_result(
+            context,
+            key,
+            report,
+            places=places,
+            covers=match_globs(glob, excluded),
+            verify=verify,
+            fail_on_error=fail_on_error,
+        )
 
-    return documents
+    return fetched
 
 
 def crawl_check_specs(key: AssetKey, *, blocking: bool) -> list[AssetCheckSpec]:
@@ -205,6 +215,7 @@ def crawl_result(
     report: CrawlReport,
     *,
     places: Places,
+    covers: Callable[[str], bool],
     verify: Verify,
     fail_on_error: bool,
 ) -> Iterator[AssetCheckResult | MaterializeResult[CrawledFiles]]:
@@ -215,6 +226,7 @@ def crawl_result(
         key: Key of the asset.
         report: What the crawl did.
         places: The target, and the store of the journal.
+        covers: Tells whether a key is one of those that are wanted.
         verify: How far the crawl trusted what was there.
         fail_on_error: Whether one document that fails makes the asset fail.
 
@@ -227,7 +239,7 @@ def crawl_result(
     log_report(context.log, report, crawl_counts(report))
     journal = places.journal or places.store
     metadata = crawl_metadata(report, journal.backend.locate(private_key("crawl/journal.json")))
-    checks = check_crawl(report, verify)
+    checks = check_crawl(report, verify, kept=_kept_without_listing(report, places, covers))
     if report.failed and (fail_on_error or not documents_of(report)):
         yield from checks  # of a step that fails, Dagster keeps what came before
         raise Failure(description=failure_text(report), metadata=metadata)
@@ -240,3 +252,16 @@ def crawl_result(
         data_version=version,
         check_results=checks,
     )
+
+
+def _kept_without_listing(report: CrawlReport, places: Places, covers: Callable[[str], bool]) -> str | None:
+    """Give a document that the target has, if the listing has none at all: it has become empty, or is away."""
+    if report.listed or not report.complete:
+        return None
+    gone = (
+        document.key
+        for document in documents(places.store, status="gone", journal=places.journal)
+        if document.source == report.source and document.sha256 is not None and covers(document.key)
+    )
+    # somebody may have deleted them all, which is no reason to ask for each
+    return next((key for key in islice(gone, _MOST_LOOKED_AT) if places.store.exists(key)), None)

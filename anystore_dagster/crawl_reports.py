@@ -113,26 +113,28 @@ def check_failures(report: SomeReport) -> AssetCheckResult:
     )
 
 
-def check_crawl(report: CrawlReport, verify: Verify) -> list[AssetCheckResult]:
+def check_crawl(report: CrawlReport, verify: Verify, *, kept: str | None) -> list[AssetCheckResult]:
     """Make the results of the checks of a crawl.
 
     Args:
         report: What it did.
         verify: How far it trusted what was there.
+        kept: A document that the target has, though the listing has become empty.
 
     Returns:
         A result for each check.
     """
-    return [_check_complete(report), check_failures(report), _check_verified(report, verify)]
+    return [_check_complete(report, kept), check_failures(report), _check_verified(report, verify)]
 
 
-def _check_complete(report: CrawlReport) -> AssetCheckResult:
+def _check_complete(report: CrawlReport, kept: str | None) -> AssetCheckResult:
     counts = {"listed": report.listed, "documents": documents_of(report)}
-    if report.complete and report.gone and not report.listed:
+    if kept is not None:
         return failed_check(
             COMPLETE,
-            f"nothing is listed any more, and the {report.gone:,} documents that were there count as gone: check that "
-            "the source is whole, since a folder that is not mounted looks like that",
+            f"nothing is listed any more, and what was there counts as gone, such as {kept!r}: check that the source "
+            "is whole, since a folder that is not mounted looks like that; if it is to be empty, delete what "
+            f"{report.target} has of it",
             **counts,
         )
     if report.complete:
@@ -155,7 +157,8 @@ def _check_verified(report: CrawlReport, verify: Verify) -> AssetCheckResult:
         return doubtful_check(
             VERIFIED,
             f"the {report.unchanged:,} documents that were there already were not read again: verify='fast' trusts the "
-            "listing and the sizes; use verify='full' now and then",
+            "listing and the sizes; once in a while, let a second asset of the same source and target read them, by "
+            "verify='full' and a schedule of its own",
         )
     if not report.complete:
         return doubtful_check(VERIFIED, f"{count} were verified, and others are not stored: see the check 'complete'")

@@ -369,7 +369,8 @@ def _check_verified(report: MirrorReport, compare: Compare, verify: Verify) -> A
         (f"{read}, and " if read else "")
         + f"{report.skipped:,} values were taken for equal by compare={compare!r}, without reading them"
         + ("" if read else f"; {report.copied:,} were copied, and not read back")
-        + "; use compare='checksum' now and then",
+        + "; once in a while, let a second asset of the same source and target compare them, by compare='checksum' and "
+        "a schedule of its own",
     )
 
 

@@ -1,5 +1,6 @@
 """A store as a Dagster resource: configuration in, a :class:`anystore.Store` out."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
@@ -236,8 +237,10 @@ def _remake(kind: type[StoreSettings], fields: Mapping[str, Any]) -> StoreSettin
 
 
 def _with_variables(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``{"env": NAME}`` as an EnvVar where pydantic expects text."""
+    """Write ``{"env": NAME}`` as an EnvVar, and a path as text, where pydantic expects text."""
     found = dict(fields)
+    if isinstance(found.get("uri"), os.PathLike):
+        found["uri"] = os.fspath(found["uri"])
     for name in _MAY_BE_VARIABLES:
         variable = variable_name(found.get(name))
         if variable is not None:

@@ -20,7 +20,7 @@ from dagster import (
 from anystore import BackendError, CrawlReport, Store, crawl
 from anystore.crawling import ShardOfCrawl, Verify, begin_shards, check_options, end_shards
 from anystore.crawling.sharding import begun_run
-from anystore.keys import parse_globs
+from anystore.keys import match_globs, parse_globs
 from anystore.shards import check_cut
 from anystore_dagster.crawl_assets import crawl_check_specs, crawl_result
 from anystore_dagster.crawl_reports import crawl_counts, log_progress
@@ -231,7 +231,15 @@ def sharded_crawl_asset(
         context: OpExecutionContext, work: _Crawl, report: CrawlReport
     ) -> Iterator[AssetCheckResult | MaterializeResult[Any]]:
         places = Places(work.target, work.journal)
-        return crawl_result(context, key, report, places=places, verify=verify, fail_on_error=fail_on_error)
+        return crawl_result(
+            context,
+            key,
+            report,
+            places=places,
+            covers=match_globs(glob, excluded),
+            verify=verify,
+            fail_on_error=fail_on_error,
+        )
 
     def begin(context: OpExecutionContext) -> str:
         return str(this_crawl().begin(context.run_id))

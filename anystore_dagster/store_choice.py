@@ -1,5 +1,6 @@
 """What definitions name: stores, by their URI, by themselves or by a resource, and the key of an asset."""
 
+import os
 from collections.abc import Sequence
 
 from dagster import AssetKey
@@ -9,7 +10,7 @@ from anystore.uris import parse_uri
 from anystore_dagster.resource import AnystoreResource
 from anystore_dagster.variables import variable_name
 
-StoreLike = str | Store | AnystoreResource
+StoreLike = str | os.PathLike[str] | Store | AnystoreResource
 """A store: its URI or path, or ``EnvVar("NAME")`` of it, itself, or a resource; variables are read when it is used."""
 
 
@@ -22,14 +23,14 @@ def check_store(role: str, store: StoreLike) -> None:
 
     Raises:
         InvalidOption: If it is none.
-        InvalidUri: If it is a text that is no URI.
+        InvalidUri: If it is a text or a path that is no URI.
     """
     if variable_name(store) is not None:
         return
-    if isinstance(store, str):
+    if isinstance(store, str | os.PathLike):
         parse_uri(store)
     elif not isinstance(store, Store | AnystoreResource):
-        raise InvalidOption(f"{role} is a URI, a Store or an AnystoreResource, not {type(store).__name__}")
+        raise InvalidOption(f"{role} is a URI, a path, a Store or an AnystoreResource, not {type(store).__name__}")
 
 
 def check_places(work: str, source: StoreLike, target: StoreLike, journal: StoreLike | None = None) -> None:
@@ -81,7 +82,7 @@ def open_store(store: StoreLike) -> Store:
         return store.store
     if isinstance(store, str) and variable_name(store) is not None:  # EnvVar("URI")
         return AnystoreResource(uri=store).store
-    return get_store(store) if isinstance(store, str) else store
+    return store if isinstance(store, Store) else get_store(store)
 
 
 def shown_store(store: StoreLike) -> str:
@@ -104,4 +105,4 @@ def shown_store(store: StoreLike) -> str:
         place = "the default store" if store.uri is None else shown_store(store.uri)
         folder = variable_name(store.prefix) or store.prefix
         return f"{place}, folder {folder}" if folder else place
-    return parse_uri(store).masked if isinstance(store, str) else store.uri
+    return store.uri if isinstance(store, Store) else parse_uri(store).masked

@@ -5,7 +5,8 @@ document costs one conditional request or none, and one that vanished is marked 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal, get_args
@@ -19,7 +20,7 @@ from anystore.crawling.run import CrawlRun, Limits, Verify
 from anystore.crawling.sharding import Part, ShardOfCrawl, begin_shards, end_shards, forget_runs, held_part
 from anystore.errors import InvalidOption
 from anystore.extras import load
-from anystore.keys import Selection, match_glob, parse_globs, private_key
+from anystore.keys import match_glob, match_globs, parse_globs, private_key
 from anystore.progress import ProgressOption, Tracker
 from anystore.store import Store, get_store
 
@@ -45,10 +46,10 @@ _WEB = ("http://", "https://")
 
 
 def crawl(
-    source: Store | str,
-    target: Store | str,
+    source: Store | str | os.PathLike[str],
+    target: Store | str | os.PathLike[str],
     *,
-    journal: Store | str | None = None,
+    journal: Store | str | os.PathLike[str] | None = None,
     glob: str | None = None,
     exclude: str | Collection[str] = (),
     max_depth: int = _MAX_DEPTH,
@@ -120,7 +121,7 @@ def crawl(
     memory = store if journal is None else _open(journal)
     for written in (store, memory):
         written.backend.require_write(private_key("crawl"))
-    covers = _covers(glob, excluded)
+    covers = match_globs(glob, excluded)
     with (
         room_for_index(),
         Tracker(f"crawling {listing.uri}", progress) as tracker,
@@ -180,11 +181,11 @@ def crawl(
 
 
 def documents(
-    target: Store | str,
+    target: Store | str | os.PathLike[str],
     *,
     status: Status | None = None,
     since: int | datetime | None = None,
-    journal: Store | str | None = None,
+    journal: Store | str | os.PathLike[str] | None = None,
 ) -> Iterator[Document]:
     """Read what the crawls of a store have fetched.
 
@@ -218,7 +219,7 @@ def _documents(log: Journal, store: Store, status: Status | None, since: int | d
                 yield document_of(record, store=store, seen=seen.get(record.source))
 
 
-def runs(target: Store | str, *, journal: Store | str | None = None) -> list[Run]:
+def runs(target: Store | str | os.PathLike[str], *, journal: Store | str | os.PathLike[str] | None = None) -> list[Run]:
     """Read which crawls a store has seen.
 
     Args:
@@ -250,16 +251,8 @@ def _held(journal: Backend, source: str, shard: ShardOfCrawl | None) -> Iterator
         log.release()
 
 
-def _open(store: Store | str) -> Store:
+def _open(store: Store | str | os.PathLike[str]) -> Store:
     return store if isinstance(store, Store) else get_store(store)
-
-
-def _covers(glob: str | None, exclude: Collection[str]) -> Callable[[str], bool]:
-    """Make the function that tells whether a document is wanted."""
-    selection, excluded = Selection(None, None, glob), [match_glob(one) for one in exclude]
-    if not excluded:
-        return selection.covers
-    return lambda key: selection.covers(key) and not any(one(key) for one in excluded)
 
 
 def check_options(

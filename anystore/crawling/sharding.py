@@ -6,6 +6,7 @@ writes its one line into the journal of the whole.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -65,13 +66,13 @@ class ShardOfCrawl:
 
 
 def begin_shards(
-    source: Store | str,
-    target: Store | str,
+    source: Store | str | os.PathLike[str],
+    target: Store | str | os.PathLike[str],
     *,
     shards: int,
     depth: int = 1,
     label: str = "",
-    journal: Store | str | None = None,
+    journal: Store | str | os.PathLike[str] | None = None,
 ) -> int:
     """Begin a crawl that is done in parts.
 
@@ -133,11 +134,11 @@ def begun_run(source: Store, journal: Backend) -> RunOfShards | None:
 
 
 def end_shards(
-    source: Store | str,
-    target: Store | str,
+    source: Store | str | os.PathLike[str],
+    target: Store | str | os.PathLike[str],
     *,
     run: int,
-    journal: Store | str | None = None,
+    journal: Store | str | os.PathLike[str] | None = None,
 ) -> CrawlReport:
     """End a crawl that was done in parts, so that the journal has it as one run.
 
@@ -403,5 +404,5 @@ def _require_leases(backend: Backend) -> None:
         )
 
 
-def _open(store: Store | str) -> Store:
+def _open(store: Store | str | os.PathLike[str]) -> Store:
     return store if isinstance(store, Store) else get_store(store)

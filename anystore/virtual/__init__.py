@@ -23,7 +23,7 @@ _CACHE_SIZE = 10 << 30
 @contextmanager
 def local_path(
     key: str,
-    store: Store | str,
+    store: Store | str | os.PathLike[str],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_size: int | None = None,
@@ -71,7 +71,7 @@ def local_path(
 @contextmanager
 def open_virtual(
     key: str,
-    store: Store | str,
+    store: Store | str | os.PathLike[str],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_size: int | None = None,

@@ -5,11 +5,11 @@ import pytest
 
 from anystore import get_store
 from anystore.backends.wrap import ReadonlyBackend
-from anystore.crawling import runs
+from anystore.crawling import documents, runs
 from anystore.errors import InvalidOption, InvalidUri
 from anystore.progress import Progress
 from anystore.store import Store
-from anystore_dagster import AnystoreIOManager, AnystoreResource, FileCollection, crawl_asset
+from anystore_dagster import AnystoreIOManager, AnystoreResource, FileCollection, crawl_asset, mirror_asset
 from anystore_dagster.crawl_reports import log_progress
 from tests.servers import nginx
 
@@ -226,15 +226,27 @@ def test_a_limit_makes_it_incomplete(tmp_path, source, run):
     assert "2 documents were verified, and others are not stored" in found["verified"].description
 
 
-def test_a_listing_that_became_empty_is_told(tmp_path, source, run):
+def test_a_listing_that_became_empty_is_told_as_long_as_it_is(tmp_path, source, run):
     files = crawl_asset("files", source, str(tmp_path / "target"))
     run(files)
     for key in list(source.iterate_keys()):
         source.delete(key)
-    found = checks_of(run(files))
-    assert not found["complete"].passed
-    assert "nothing is listed any more" in found["complete"].description
+    for _ in range(2):
+        found = checks_of(run(files))
+        assert not found["complete"].passed
+        assert "nothing is listed any more" in found["complete"].description
+        assert "'a.txt'" in found["complete"].description
+    others = crawl_asset("others", source, str(tmp_path / "target"), glob="**/*.csv")
+    assert checks_of(run(others))["complete"].passed  # which never had anything
     source.put("new.txt", "text")
+    assert checks_of(run(files))["complete"].passed
+
+
+def test_a_listing_that_is_to_be_empty_is_complete_once_nothing_is_kept_of_it(tmp_path, source, run):
+    files = crawl_asset("files", source, str(tmp_path / "target"))
+    run(files)
+    for store in (source, get_store(tmp_path / "target")):
+        store.delete_many(list(store.iterate_keys()))
     assert checks_of(run(files))["complete"].passed
 
 
@@ -347,6 +359,20 @@ def test_a_long_crawl_says_how_far_it_is():
 def test_an_empty_listing_is_no_failure(tmp_path, materialize):
     files = crawl_asset("files", source="memory://empty-listing", target=str(tmp_path))
     assert metadata_of(materialize([files])[0])["anystore/listed"] == 0
+
+
+def test_a_store_may_be_a_path(tmp_path, source, materialize):
+    target, copy = tmp_path / "target", tmp_path / "copy"
+    files = crawl_asset("files", tmp_path / "source", target, journal=tmp_path / "journal")
+    copies = mirror_asset("copies", AnystoreResource(uri=target), copy, deps=[files])
+    assert copies.specs_by_key[copies.key].description == f"What {target} has, copied to {copy}."
+    materialize([files, copies])
+    assert [document.key for document in documents(target, journal=tmp_path / "journal")] == [
+        "a.txt",
+        "b/c d.txt",
+        "b/ü.pdf",
+    ]
+    assert {entry.key for entry in get_store(copy).entries()} == {"a.txt", "b/c d.txt", "b/ü.pdf"}
 
 
 @pytest.mark.parametrize(
