@@ -112,7 +112,9 @@ class _Mirror:
         parts = [self._read(number, tokens) for number in range(1, self.shards + 1)]
         ended = [part for part in parts if part is not None]
         missing = [
-            MirrorFailure("", f"shard {number} of {self.shards} has not ended")
+            MirrorFailure(
+                "", f"shard {number} of {self.shards} has not ended in this run, or another one has done it since"
+            )
             for number, part in enumerate(parts, 1)
             if part is None
         ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import create_execution_plan, execute_plan
+from dagster._core.execution.api import create_execution_plan, execute_plan, execute_plan_iterator
 from distributed import Client, LocalCluster
 
 from anystore import get_store
@@ -137,6 +137,21 @@ def test_a_run_whose_steps_are_all_done_twice_does_no_harm(source, target, insta
         (event,) = [event for event in events if event.is_step_materialization]
         versions.add(event.step_materialization_data.materialization.tags["dagster/data_version"])
     assert len(versions) == 1
+    assert sorted(target.iterate_keys()) == KEYS
+
+
+def test_a_run_whose_shards_another_one_has_done_since_says_so(source, target, instance, tmp_path):
+    job = sharded_jobs.mirror(source.uri, target.uri, str(tmp_path / "values"), "dagster:in_process_executor")
+    older = instance.create_run_for_job(job)
+    checks = {}
+    for event in execute_plan_iterator(create_execution_plan(job), InMemoryJob(job), older, instance):
+        if event.is_step_success and "shard[" in event.step_key and not checks:
+            assert job.execute_in_process(instance=instance).success
+            checks["begun"] = True
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            checks[event.asset_check_evaluation_data.check_name] = event.asset_check_evaluation_data
+    assert not checks["complete"].passed
+    assert "another one has done it since" in checks["complete"].description
     assert sorted(target.iterate_keys()) == KEYS
 
 
