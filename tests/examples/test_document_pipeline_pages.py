@@ -16,6 +16,7 @@ from tests.dagster_webserver import PAGE_TIMEOUT, WINDOW, chromium, dagster_dev,
 
 EXAMPLE = Path(demo_server.__file__).parent
 JOB = "/locations/__repository__@pipeline.definitions/jobs/refresh"
+SENSOR = "/locations/__repository__@pipeline.definitions/sensors/new_documents"
 FLAT = {"width": 1440, "height": 560}
 LOST = "texts/Lost letter.txt"
 LOGS = """
@@ -173,6 +174,18 @@ def test_the_schedule_and_the_sensor_wait_to_be_turned_on(page):
     expect(page.get_by_text("documents_schedule")).to_be_visible()
     expect(page.get_by_text("Scheduled At 03:00 AM UTC")).to_be_visible()
     picture(page, "automation")
+
+
+def test_a_sensor_that_is_turned_on_asks_for_a_run(page, run):
+    page.goto(SENSOR)
+    expect(page.get_by_text("Sensor has never run")).to_be_visible()
+    switch = metadata_row(page, "Running").locator("label").filter(has=page.locator("input[type=checkbox]"))
+    switch.click()
+    expect(metadata_row(page, "Latest tick")).to_contain_text("1 run requested")
+    switch.click()
+    page.get_by_role("button", name="Runs", exact=True).click()
+    expect(page.get_by_text("anystore/documents:")).to_be_visible()
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
 
 
 def test_what_failed_is_a_table(page, broken_run):
