@@ -40,6 +40,7 @@ _SIZE = re.compile(r"(?:^|\s)(\d{1,19}(?:\.\d{1,9})?)\s*([KMGTP])?(?:i?B|bytes)?
 _MOST_LINKS_A_ROW = 8  # each is looked up in the whole of its row: a row of all links would take for ever
 _TAG = re.compile(rb"<(?!(?:li|tr|td|th|br|hr|img|input|meta|link|dt|dd|col|path|use|option)\b)(/?[a-z][a-z0-9]*)")
 _MOST_OPEN = 5000
+_SHORT = 128  # characters behind a time that are worth remembering
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -65,6 +66,8 @@ def parse_links(body: bytes, url: str) -> Listing | None:
 
 def _is_too_deep(body: bytes) -> bool:
     """Tell whether elements lie in each other as no page has them: a parser needs a time that grows by the square."""
+    if body.count(b"<") <= _MOST_OPEN:
+        return False
     opened: Counter[bytes] = Counter()
     for start in range(0, len(body), SLICE_BYTES):
         opened.update(_TAG.findall(body[start : start + SLICE_BYTES].lower()))
@@ -248,11 +251,20 @@ def _parse_details(text: str) -> tuple[int | None, bool, datetime | None]:
     if stamp:
         moment = _time_of(stamp[0])
         text = text[stamp.end() :]
+    size, exact = _remembered_size(text) if len(text) < _SHORT else _size_of(text)
+    return size, exact, moment
+
+
+def _size_of(text: str) -> tuple[int | None, bool]:
+    """Read the size at the start of a text, and tell whether it is exact."""
     match = _SIZE.match(text.strip().replace("\xa0", " "))
     if not match:
-        return None, False, moment
+        return None, False
     unit = (match[2] or "").upper()
-    return int(float(match[1]) * 1024 ** _UNITS[unit]), not unit and "." not in match[1], moment
+    return int(float(match[1]) * 1024 ** _UNITS[unit]), not unit and "." not in match[1]
+
+
+_remembered_size = lru_cache(maxsize=1024)(_size_of)  # rounded sizes are few
 
 
 @lru_cache(maxsize=1024)  # what was written together has one time

@@ -241,7 +241,8 @@ def child_of(folder: str, href: str) -> tuple[bytes, bool] | None:
     """
     plain = _PLAIN_LINK.fullmatch(href)
     if plain is not None:
-        name = unquote_to_bytes(plain[1])
+        spaced = plain[1].replace("%20", " ")  # of most names nothing else is encoded
+        name = spaced.encode() if "%" not in spaced else unquote_to_bytes(plain[1])
         return None if is_odd(name) else (name, bool(plain[2]))
     path, mark, _ = _without_fragment(href).partition("?")
     segments = None if mark else _segments_below(folder, path)
