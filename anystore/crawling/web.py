@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from threading import Lock
 
 from anystore.backends.http import HttpBackend
 from anystore.crawling.frontier import Frontier, Page
@@ -27,6 +28,7 @@ from anystore.web.client import LONGEST_WAIT, REDIRECTS, own_name
 from anystore.web.digests import SUMS_NAMES, parse_sums
 from anystore.web.fetcher import Fetch, Fetched, Fetcher
 from anystore.web.headers import Headers
+from anystore.web.limits import HostLimit
 from anystore.web.listing import ListedEntry, Listing, is_cut_off, parse_listing
 from anystore.web.robots import parse_robots
 from anystore.web.urls import decoded_path, keeps_secrets, masked_url, origin_of
@@ -106,8 +108,12 @@ class WebCrawl:
         self._policy = Policy(source.url, hosts=allow_hosts, robots=robots)
         self._complaints: deque[tuple[str, float | None]] = deque()
         self._watch = Watch(
-            follows=self._policy.follows, complained=lambda url, wait: self._complaints.append((url, wait))
+            follows=self._policy.follows,
+            complained=lambda url, wait: self._complaints.append((url, wait)),
+            turn=self._turn_of,
         )
+        self._spaced: dict[tuple[str, str, int], HostLimit] = {}
+        self._turns = Lock()
         guard = None if is_proxied(source.url) else self._guard
         self._client = replace(source.client, guard=guard, watch=self._watch)
         self._follow_links = follow_links
@@ -159,6 +165,17 @@ class WebCrawl:
 
     # -- what may be asked -----------------------------------------------------------
 
+    def _space(self, url: str, seconds: float) -> None:
+        """Let so many seconds pass from one request to the next of a URL's host."""
+        limit = self._spaced[origin_of(url)] = self._fetcher.limit(url)
+        limit.spacing = max(seconds, limit.spacing)
+
+    def _turn_of(self, url: str) -> float:
+        """Give the seconds that a request of a thread has to wait."""
+        with self._turns:
+            limit = self._spaced.get(origin_of(url))
+            return limit.take_turn() if limit is not None else 0.0
+
     def _most(self, _url: str) -> int:
         most = _PER_HOST_LOOPBACK if self._guard.kinds == {"loopback"} else _PER_HOST
         return max((self._concurrency or most) // self._sharers, 1)
@@ -188,7 +205,7 @@ class WebCrawl:
 
     def _begin(self) -> None:
         if self._spacing:
-            self._fetcher.limit(self._url).spacing = self._spacing
+            self._space(self._url, self._spacing)
         if self._policy.obeys_robots:
             self._ask_robots(self._url)
         else:
@@ -276,8 +293,7 @@ class WebCrawl:
         rules = parse_robots(body, agent=self._client.user_agent or own_name())
         self._policy.learn(tag.origin, rules)
         if rules.crawl_delay:
-            limit = self._fetcher.limit(answer.fetch.url)
-            limit.spacing = max(rules.crawl_delay * self._sharers, limit.spacing)
+            self._space(answer.fetch.url, rules.crawl_delay * self._sharers)
         if not self._policy.is_own(tag.origin):
             return
         if not rules.allows(self._url):
@@ -486,7 +502,7 @@ class WebCrawl:
             if not job.task.proven:  # to look at a stored value is no request
                 if limit.wait() != 0.0 or len(self._long) >= max(limit.allowed - 1, 1):
                     return
-                limit.started()
+                limit.joined()  # the thread takes its turns itself: it may have to ask more than once
             self._long_waiting.popleft()
             future = self._pool.submit(self._keeper.look_after, job)
             future.add_done_callback(lambda _: self._fetcher.wake())

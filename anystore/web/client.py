@@ -286,7 +286,10 @@ class _Asked:
         headers = dict(self.headers)
         if self.start or self.stop is not None:
             headers["Range"] = f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
+        watch = self.client.watch
         for _ in range(self.client.max_redirects + 1):
+            if watch is not None:
+                watch.await_turn(url)
             try:
                 transfer = self.client.open_transfer(self.method, url, headers, trusted=trusted)
             except TransferError as error:
@@ -302,7 +305,6 @@ class _Asked:
             target = redirect_target(url, location)
             if not self.into_folder and is_folder_of(target, url):
                 raise DoesNotExist(f"{masked_url(url)} is a folder, not a value")
-            watch = self.client.watch
             if watch is not None and not watch.follows(url, target):
                 raise NotFollowed(str(self.failed(f"redirects to {masked_url(target)}, where it may not go", url=url)))
             trusted = trusted and keeps_secrets(url, target)

@@ -58,6 +58,19 @@ class HostLimit:
         if self.spacing:
             self._not_before = max(self._not_before, self.clock() + self.spacing)
 
+    def take_turn(self) -> float:
+        """Say how many seconds a further request has to wait that somebody makes who is counted already."""
+        if not self.spacing:
+            return 0.0
+        now = self.clock()
+        turn = max(self._not_before, now)
+        self._not_before = turn + self.spacing
+        return turn - now
+
+    def joined(self) -> None:
+        """Count somebody who makes several requests, and takes a turn for each."""
+        self.running += 1
+
     def answered(self) -> None:
         """Count an answer."""
         self.running -= 1

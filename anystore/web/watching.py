@@ -17,6 +17,7 @@ class Watch:
         follows: Tells whether a redirect from one URL to another may be followed.
         complained: Is told that a URL's server asks for fewer requests, and for how many seconds it wants none (or
             None).
+        turn: Gives the seconds for which a request to a URL has to wait, and is asked once for each.
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class Watch:
         *,
         follows: Callable[[str, str], bool],
         complained: Callable[[str, float | None], None],
+        turn: Callable[[str], float] = lambda url: 0.0,  # noqa: ARG005 - nobody waits
     ) -> None:
         self.follows = follows
         self.complained = complained
+        self._turn = turn
         self._ended = threading.Event()
 
     @property
@@ -37,6 +40,12 @@ class Watch:
     def end(self) -> None:
         """Let all requests give up soon."""
         self._ended.set()
+
+    def await_turn(self, url: str) -> None:
+        """Wait until a URL may be asked for."""
+        seconds = self._turn(url)
+        if seconds > 0:
+            self.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than anything is wanted."""

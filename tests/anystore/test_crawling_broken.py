@@ -12,6 +12,8 @@ from anystore.backends.wrap import PrefixBackend
 from anystore.crawling import crawl, documents, journal, web
 from anystore.store import Store
 from anystore.web.fetcher import Fetcher
+from anystore.web.limits import HostLimit
+from anystore.web.watching import Watch
 from tests.crawled import stored
 from tests.raw_http import LAST_MODIFIED, answer, chunks, raw_http
 
@@ -202,20 +204,20 @@ def test_listings_are_read_as_fast_as_their_documents_are_fetched(server, target
         server.answers[f"/{folder}"] = page(*(f"{number}" for number in range(20)))
         server.answers |= {f"/{folder}{number}": answer(b"x" * 10) for number in range(20)}
     read, behind = [], []
-    parse, done = web.parse_listing, web.CrawlRun.done
+    parse, take = web.parse_listing, web.WebCrawl._take_document
 
     def parse_and_note(*page, **how):
         found = parse(*page, **how)
         read.extend(entry for entry in found.entries if not entry.is_folder)
         return found
 
-    def done_and_note(*what):
+    def take_and_note(*what):  # how long it takes to store them then is another matter, with a limit of its own
         behind.append(len(read) - len(behind))
-        done(*what)
+        take(*what)
 
     monkeypatch.setattr(web, "parse_listing", parse_and_note)
-    monkeypatch.setattr(web.CrawlRun, "done", done_and_note)
-    assert crawl(source(server), target).fetched == 240
+    monkeypatch.setattr(web.WebCrawl, "_take_document", take_and_note)
+    assert crawl(source(server), target).fetched == len(behind) == 240
     assert max(behind) <= 10 + 2 * 20
 
 
@@ -264,6 +266,26 @@ def test_a_pause_between_requests_is_slept_through(server, target, monkeypatch):
     monkeypatch.setattr(Fetcher, "step", lambda self, *how, **named: steps.append(1) or step(self, *how, **named))
     assert crawl(source(server), target).complete
     assert len(steps) < 200
+
+
+def test_the_rest_of_a_body_waits_for_its_turn_too(server, target, monkeypatch):
+    def send(headers):
+        tells = {"ETag": '"one"', "Accept_Ranges": "bytes"}
+        if "range" not in headers:
+            return answer(LONG[:MIB], length=len(LONG), **tells)
+        start = int(headers["range"].removeprefix("bytes=").rstrip("-"))
+        tells["Content_Range"] = f"bytes {start}-{len(LONG) - 1}/{len(LONG)}"
+        return answer(LONG[start:], status=206, **tells)
+
+    rules = answer(b"User-agent: *\nCrawl-delay: 1000\n", Content_Type="text/plain")
+    server.answers = {"/robots.txt": rules, "/": page("a", size=len(LONG)), "/a": send}
+    waits = []
+    monkeypatch.setattr(Watch, "sleep", lambda _, seconds: waits.append(seconds))
+    monkeypatch.setattr(HostLimit, "wait", lambda limit: None if limit.running else 0.0)
+    assert crawl(source(server), target).complete
+    first, rest = (one for one in waits if one > 1)
+    assert 0 < first <= 1000 < rest
+    assert server.asked.count("/a") == 2
 
 
 def test_documents_can_be_read_while_a_crawl_compacts_the_journal(server, target, monkeypatch):

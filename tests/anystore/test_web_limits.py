@@ -80,6 +80,20 @@ def test_a_spaced_host_gets_one_request_after_the_other(clock):
     assert limit.wait() == 0.0
 
 
+def test_each_request_of_one_who_makes_several_takes_a_turn(clock):
+    limit = HostLimit(8, clock=clock, spacing=2.0)
+    limit.joined()
+    assert limit.wait() is None
+    assert limit.take_turn() == 0.0
+    clock.now = 0.5
+    assert limit.take_turn() == 1.5
+    clock.now = 10.0
+    assert limit.take_turn() == 0.0
+    limit.answered()
+    assert limit.wait() == 2.0
+    assert HostLimit(8, clock=clock).take_turn() == 0.0
+
+
 # -- listings ----------------------------------------------------------------------------
 
 
