@@ -32,13 +32,13 @@ venv: $(VENV)/.installed-dev ## Set up .venv with all extras and the tools of de
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv $(VENV)
-	@echo "Installing anystore-dagster with all extras and the development tools into $(VENV) (a minute or two)"
+	@echo "Installing anystore-dagster with all extras and the development tools into $(VENV) (silently, a few minutes)"
 	@$(BIN)/python $(PIP_INSTALL) --group dev --group docs --group demo --editable '.[all]'
 	@touch $(VENV)/.installed-demo $@
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv $(VENV)
-	@echo "Installing anystore-dagster with all extras and what the demo needs into $(VENV) (about a minute)"
+	@echo "Installing anystore-dagster with all extras and what the demo needs into $(VENV) (silently, a few minutes)"
 	@$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
 	@touch $@
 
@@ -46,12 +46,12 @@ bare: $(BARE)/.installed
 
 $(BARE)/.installed: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv $(BARE)
-	@echo "Installing anystore-dagster without any extra into $(BARE)"
+	@echo "Installing anystore-dagster without any extra into $(BARE) (silently)"
 	@$(BARE)/bin/python $(PIP_INSTALL) --group bare --editable .
 	@touch $@
 
 $(OLDEST)/.installed: constraints-oldest.txt .ci/beside $(VENV)/.installed-dev
-	@echo "Installing the oldest Dagster that works into $(OLDEST), beside the packages of $(VENV)"
+	@echo "Installing the oldest Dagster that works into $(OLDEST), beside the packages of $(VENV) (silently)"
 	@.ci/beside $(OLDEST) $(VENV) constraints-oldest.txt
 	@touch $@
 
@@ -69,7 +69,7 @@ servers: .node/node_modules/.bin/azurite ## Install the servers that the tests s
 	@echo "Installing Azurite, a server that speaks Azure's protocol, into .node"
 	@npm install --prefix .node --no-audit --no-fund --no-save --loglevel=error azurite@$(AZURITE) >/dev/null
 
-test: servers $(VENV)/.installed-dev $(BARE)/.installed $(OLDEST)/.installed ## Run all tests, with all extras and with none, on real servers
+test: servers $(VENV)/.installed-dev $(BARE)/.installed $(OLDEST)/.installed ## Run all tests, with all extras and with none, on real servers (up to 45 minutes)
 	@echo "== tests, all extras"
 	@$(BIN)/python -m pytest $(SPREAD) -m "not alone and not large"
 	@echo "== tests with long values, which measure the memory of one process"
@@ -110,8 +110,10 @@ types: $(VENV)/.installed-dev ## Check types
 	@echo "== mypy" && $(BIN)/mypy
 	@echo "== pyright" && $(BIN)/pyright --warnings
 
-docs: $(VENV)/.installed-dev ## Build the documentation into site/
+docs: $(VENV)/.installed-dev ## Build the documentation, reference included, into site/
 	@echo "== docs" && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "To read it: $(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory site"
+	@echo "and open http://127.0.0.1:8000/ (menu and search do not work from a file)"
 
 screenshots: servers $(VENV)/.installed-dev ## Take the pictures of Dagster's pages anew, into docs/images
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/examples/test_document_pipeline_pages.py

@@ -6,6 +6,7 @@ not run, but the extras, targets and components that they name exist; the tests 
 
 import contextlib
 import re
+import sys
 import textwrap
 import tomllib
 import uuid
@@ -21,6 +22,12 @@ TUTORIAL = ROOT / "docs" / "tutorial" / "scheduled-crawl.md"
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)``` *$", re.MULTILINE | re.DOTALL)
 NOT_HERE = ("pip ", "make ", "dg ", "python -m tests.benchmarks.")
 LISTING = "https://example.org/files/"
+IMPORT = re.compile(r"^ *(?:import|from) (?P<module>\w+)", re.MULTILINE)
+INSTALL = re.compile(r"pip install [^\n`]*")
+# What the core brings, what pages of Dagster are about, and a file of the page's own example.
+GIVEN = {"anystore", "anystore_dagster", "dagster", "dagster_pipes", "fsspec", "pydantic", "table_backend"}
+# What is installed under another name; an import that is not here has the name of its package.
+INSTALLED_AS = {"pyarrow": "(arrow|all)", "upath": "universal-pathlib"}
 
 
 def blocks(page, *, run):
@@ -80,7 +87,7 @@ def test_what_is_made_installed_or_measured_is_there():
     for page in PAGES:
         for run in (True, False):
             for line in lines_of(page, run=run):
-                if named := re.search(r"\[([\w,-]+)\]'", line) if line.startswith("pip ") else None:
+                if named := re.search(r"'(?:\.|anystore-dagster)\[([\w,-]+)\]", line):
                     assert set(named[1].split(",")) <= set(extras), line
                 if line.startswith("make "):
                     assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE), line
@@ -89,3 +96,12 @@ def test_what_is_made_installed_or_measured_is_there():
                 if line.startswith("python -m tests."):
                     module = line.split()[2].replace(".", "/")
                     assert (ROOT / f"{module}.py").exists(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_says_how_to_install_what_it_imports(page):
+    text = page.read_text()
+    code = "".join(block["code"] for block in FENCE.finditer(text) if "python" in block["info"])
+    wanted = {found["module"] for found in IMPORT.finditer(code)} - sys.stdlib_module_names - GIVEN
+    installed = " ".join(INSTALL.findall(text))
+    assert [name for name in sorted(wanted) if not re.search(rf"\b{INSTALLED_AS.get(name, name)}\b", installed)] == []

@@ -146,3 +146,11 @@ def test_the_site_leaves_the_roles_of_docstrings_out():
     hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
     shown = hooks["on_page_content"]("<p>See :func:<code>mirror</code>, :meth:<code>get</code> and a:b</p>", page=None)
     assert shown == "<p>See <code>mirror</code>, <code>get</code> and a:b</p>"
+
+
+def test_a_page_made_of_docstrings_says_so_where_they_are_missing_and_only_there():
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        text = page.read_text()
+        assert ("\n::: " in text) == (hooks["UNFILLED"] in text), page.name
+        assert hooks["UNFILLED"] not in hooks["on_page_markdown"](text, page=None)

@@ -1,6 +1,7 @@
 """The tutorials that are typed into a shell: their files are written and their commands run, as a reader would.
 
-A block with a title is a file. In a block of console, lines that begin with ``$`` are commands, run by one shell; below
+A block with a title is a file, in a folder that the reader has made. A title is shown on the site alone, so the text
+above it names the file, too. In a block of console, lines that begin with ``$`` are commands, run by one shell; below
 each is what it prints, where ``…`` stands for anything.
 """
 
@@ -31,9 +32,9 @@ def test_the_tutorial_can_be_followed(tmp_path, shell):
     for block in FENCE.finditer(text):
         info, content = block["info"], block["content"]
         if title := TITLE.search(info):
-            file = tmp_path / title[1]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content)
+            above = text[: block.start()].rstrip().rpartition("\n\n")[2]
+            assert f"`{title[1]}`" in above
+            (tmp_path / title[1]).write_text(content)
         elif info == "console":
             ran += follow(shell, content)
     assert ran > 10
