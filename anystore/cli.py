@@ -31,6 +31,7 @@ from anystore.doctor_command import doctor_command
 from anystore.errors import AnystoreError
 from anystore.keys import parse_key, parse_prefix
 from anystore.legible import UNKNOWN, escaped
+from anystore.listings import why_missing
 from anystore.mirror_command import mirror_command
 from anystore.places import (
     STANDARD,
@@ -252,9 +253,14 @@ def keys(
         if info
         else (show(key) for key in opened.iterate_keys(prefix, exclude_prefix, glob))
     )
+    is_empty = True
     for line in lines:
+        is_empty = False
         out.write(line.encode() + end)
         out.flush()  # whoever waits at the other end of a slow listing gets each key at once
+    missing = why_missing(opened.backend) if is_empty else None
+    if missing is not None:
+        complain(f"warning: {missing}")
 
 
 @app.command(

@@ -1,6 +1,8 @@
 """``anystore crawl`` and ``anystore documents``: arguments in, a report or a list out."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -62,7 +64,7 @@ def crawl_command(
     if context.obj is not None:
         raise typer.BadParameter("crawl takes both of its stores as arguments", param_hint="--store")
     logging.getLogger("anystore.crawling").addHandler(logging.NullHandler())  # the report says it all
-    with terminating():
+    with terminating(), _told_interruption():
         report = load("anystore.crawling").crawl(
             source if user_agent is None else get_store(source, backend_config={"user_agent": user_agent}),
             target,
@@ -116,6 +118,15 @@ def documents_command(
     out.flush()
     if is_empty and status is None and since is None:
         complain(f"warning: no crawl has fetched anything into {parse_uri(journal or target).masked}")
+
+
+@contextmanager
+def _told_interruption() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("interrupted; what was fetched is kept, and the same command goes on from there")
+        raise
 
 
 def _print_report(report: Any, *, glob: str | None) -> None:

@@ -14,7 +14,7 @@ from anystore.backend import Feature
 from anystore.console import setting_text
 from anystore.errors import AnystoreError, BackendError
 from anystore.keys import private_key
-from anystore.settings import read_default_settings, read_settings, setting_sources
+from anystore.settings import read_default_settings, read_settings, setting_sources, unread_variables
 from anystore.store import Store, get_store
 from anystore.uris import parse_uri
 
@@ -131,7 +131,11 @@ def diagnose(uri: str | None = None, *, write: bool = False, timeout: float = TI
         settings = settings_in_force(uri, given_as="URI")
     except AnystoreError as error:
         return replace(diagnosis, findings=[Finding("settings", ok=False, text=str(error))])
-    return replace(diagnosis, settings=settings, findings=_Examination(uri, timeout=timeout).run(write=write))
+    unread = [
+        Finding("variables", ok=False, text=f"{name} is read by nobody; {near} is")
+        for name, near in unread_variables().items()
+    ]
+    return replace(diagnosis, settings=settings, findings=unread + _Examination(uri, timeout=timeout).run(write=write))
 
 
 def settings_in_force(uri: str | None = None, *, given_as: str = "--store") -> list[Setting]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from anystore.extras import load
 DEFAULT_URI = "./anystore-data"
 """Where the default store is when nothing else is said."""
 
+_OF_VARIABLES = ("uri", "serialization_mode", "raise_on_nonexist", "default_ttl")
 _CONFIG_VARIABLE = "ANYSTORE_BACKEND_CONFIG__"
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
@@ -105,6 +107,28 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+def unread_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Find variables that look like settings and are none, such as a misspelt one.
+
+    Args:
+        environ: The environment; the process's own if None.
+
+    Returns:
+        For each variable that nobody reads the one that is most like it.
+
+    Example:
+        >>> unread_variables({"ANYSTORE_URL": "s3://bucket", "ANYSTORE_URI": "s3://bucket"})
+        {'ANYSTORE_URL': 'ANYSTORE_URI'}
+    """
+    environ = os.environ if environ is None else environ
+    read = ["ANYSTORE_FILE", *(f"ANYSTORE_{name.upper()}" for name in _OF_VARIABLES)]
+    return {
+        name: near[0]
+        for name in environ
+        if name not in read and not name.startswith(_CONFIG_VARIABLE) and (near := get_close_matches(name, read, n=1))
+    }
+
+
 def setting_sources(environ: Mapping[str, str] | None = None, *, is_default: bool = True) -> dict[str, str]:
     """Say where each setting comes from.
 
@@ -124,7 +148,7 @@ def setting_sources(environ: Mapping[str, str] | None = None, *, is_default: boo
     """
     environ = os.environ if environ is None else environ
     sources = dict.fromkeys((one.name for one in fields(Settings)), "default")
-    for name in ("uri", "serialization_mode", "raise_on_nonexist", "default_ttl"):
+    for name in _OF_VARIABLES:
         if environ.get(variable := f"ANYSTORE_{name.upper()}"):
             sources[name] = variable
     if not is_default:

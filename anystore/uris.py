@@ -151,15 +151,31 @@ def _parse_path(path: str | bytes) -> StoreUri:
         raise InvalidUri(f"{path!r} holds a NUL character; remove it")
     if not _is_file_name(path):
         raise InvalidUri(f"{path!a} holds a lone surrogate, which no file name can have")
-    # `s3:/bucket` is a slip of the finger, and would otherwise become a folder of that name
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", path):
-        scheme, _, rest = path.partition(":/")
-        slashes = _BEFORE_PATH.get(scheme, "://")
-        meant = parse_uri(f"{scheme}{slashes}{rest}").masked
-        shown = meant.replace(slashes, ":/", 1)
-        raise InvalidUri(f"{shown!r} is neither a URI nor a path; write '{meant}', or './{shown}' for a folder")
+        raise misspelt(path, ":/")
     home = os.path.expanduser(path)  # noqa: PTH111 - a Path would rewrite the rest
     return StoreUri(scheme="file", path=home, text=path)
+
+
+def misspelt(text: str, separator: str) -> InvalidUri:
+    """Make the error for a slip of the finger, such as ``s3:/bucket``, which would become a folder of that name.
+
+    Args:
+        text: What was given.
+        separator: What stands behind the scheme.
+
+    Returns:
+        The error, without secrets.
+
+    Example:
+        >>> print(misspelt("s3//bucket", "//"))
+        's3//bucket' is neither a URI nor a path; write 's3://bucket', or './s3//bucket' for a folder
+    """
+    scheme, _, rest = text.partition(separator)
+    slashes = _BEFORE_PATH.get(scheme, "://") if separator != ":" or scheme != "sqlite" else ":///"
+    meant = parse_uri(f"{scheme}{slashes}{rest}").masked
+    shown = meant.replace(slashes, separator, 1)
+    return InvalidUri(f"{shown!r} is neither a URI nor a path; write '{meant}', or './{shown}' for a folder")
 
 
 def as_text(path: str) -> str:

@@ -1,13 +1,14 @@
 """The table of schemes: which file opens which URI, and one backend for all who open the same."""
 
 import os
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
 from anystore.backend import Backend
 from anystore.extras import load
-from anystore.uris import StoreUri, parse_uri
+from anystore.uris import StoreUri, misspelt, parse_uri
 
 _MODULE_OF_SCHEME = {
     "abfs": "objects",
@@ -37,6 +38,9 @@ _MODULE_OF_SCHEME = {
 }
 _FALLBACK = "fsspec"
 _READ_ENVIRONMENT = ("fsspec", "objects", "sql")
+# A folder may be called file:x, and an archive zip:x.zip.
+_NO_PATHS = "|".join(re.escape(name) for name in _MODULE_OF_SCHEME if name not in ("file", "zip"))
+_SLIP = re.compile(rf"(?:{_NO_PATHS})(:(?!/)|//)")
 
 # Weakly, so that connections end with the last store that uses them.
 _OPEN: "WeakValueDictionary[Hashable, Backend]" = WeakValueDictionary()
@@ -63,11 +67,18 @@ def open_backend(uri: str | os.PathLike[str], config: Mapping[str, Any]) -> Back
     identity = _identity(uri, config)
     backend = None if identity is None else _OPEN.get(identity)
     if backend is None:
-        parsed = parse_uri(uri)
-        backend = _make(parsed, config)
+        backend = _make(_parse(uri), config)
         if identity is not None and backend.shareable:
             backend = _OPEN.setdefault(identity, backend)
     return backend
+
+
+def _parse(uri: str | os.PathLike[str]) -> StoreUri:
+    """Take a URI apart; ``redis:host`` and ``s3//bucket`` are no folders of these names."""
+    slip = _SLIP.match(uri) if isinstance(uri, str) else None
+    if slip:
+        raise misspelt(str(uri), slip[1])
+    return parse_uri(uri)
 
 
 def _make(uri: StoreUri, config: Mapping[str, Any]) -> Backend:

@@ -29,5 +29,5 @@ def check_apart(source: Backend, target: Backend, selection: Selection, exclude_
     if read_from.startswith(write_to) or write_to.startswith(read_from):
         raise InvalidOption(
             f"{source.uri} and {target.uri} overlap: what is copied would be listed and copied again, or deleted; "
-            "choose a folder beside the other, or leave the inner one out by exclude_prefix"
+            "choose a folder beside the other, or leave the inner one out by exclude_prefix (--exclude-prefix)"
         )

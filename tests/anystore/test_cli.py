@@ -260,6 +260,12 @@ class TestBrokenPipe:
         assert capfdbinary.readouterr().out == b"second\n"
 
 
+def test_keys_of_a_store_that_is_not_there_are_not_silently_none(tmp_path):
+    done = anystore("--store", str(tmp_path / "typo"), "keys")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"typo is not there" in done.stderr
+
+
 class TestKeys:
     @pytest.fixture(autouse=True)
     def values(self, store):

@@ -87,6 +87,7 @@ def test_who_ends_it_finds_all_that_was_fetched_the_next_time(tmp_path, number):
             _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    assert "what was fetched is kept" in errors
     there = sorted(get_store("target").iterate_keys())
     assert 5 <= len(there) < 41
     assert "large" not in there

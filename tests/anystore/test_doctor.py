@@ -284,6 +284,13 @@ class TestFailures:
             diagnose("memory://doctor")
 
 
+def test_a_misspelt_variable_is_named(monkeypatch):
+    monkeypatch.setenv("ANYSTORE_URL", "s3://bucket")
+    diagnosis = diagnose("memory://doctor")
+    assert "ANYSTORE_URL is read by nobody; ANYSTORE_URI is" in [finding.text for finding in diagnosis.findings]
+    assert not diagnosis.ok
+
+
 def test_json(capsys):
     assert run(["doctor", "memory://doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

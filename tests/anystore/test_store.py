@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import pickle
+import re
 import threading
 
 import pytest
@@ -518,6 +519,22 @@ def test_threads_share_a_store(store):
         thread.join()
     assert not failures
     assert sum(1 for _ in store.iterate_keys()) == 160
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("redis:127.0.0.1", "redis://127.0.0.1"), ("s3//bucket", "s3://bucket"), ("https//host/x", "https://host/x"),
+        ("sqlite:x.db", "sqlite:///x.db"), ("memory:x", "memory://x"), ("redis:me:hunter2@host", "redis://me:***@host"),
+    ],
+)  # fmt: skip
+def test_a_uri_with_a_slip_is_no_folder(slip, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidUri, match=f"write '{re.escape(meant)}'") as caught:
+        get_store(slip)
+    assert "hunter2" not in str(caught.value)
+    get_store(f"./{slip}").put("a", 1)
+    assert (tmp_path / slip / "a").exists()
 
 
 def test_uris_and_options_that_are_refused(tmp_path):
