@@ -49,7 +49,10 @@ def rebuild(kind: str, description: Any, shape: list[int], data: bytes) -> Any:
     Raises:
         CodecError: If the bytes are not such an array's.
     """
-    dtype = np.lib.format.descr_to_dtype(_with_tuples(description))
+    try:
+        dtype = np.lib.format.descr_to_dtype(_with_tuples(description))
+    except SyntaxError as error:  # numpy reads a part of it as Python
+        raise CodecError(f"{description!r} describes no dtype: {error}") from error
     size = dtype.itemsize
     for length in shape:
         size *= length

@@ -464,6 +464,7 @@ HOSTILE = {
     "an array that is too large": ["numpy", "array", "<f8", [1 << 60], 0],
     "an array of negative length": ["numpy", "array", "<f8", [-1, -1], 0],
     "a dtype that is none": ["numpy", "array", "import os", [1], 0],
+    "a dtype with a number that is no Python": ["numpy", "array", "<02", [2, 3], 0],
     "a table that is none": ["pyarrow.Table", 0],
     "a frame without bytes": ["pandas.DataFrame"],
     "a number that is none": ["int", "zz"],

@@ -355,6 +355,22 @@ class TestChunks:
         assert self.count(plain) == 0
         assert not backend.exists("a")
 
+    def test_what_could_not_be_deleted_is_deleted_after_the_next_write(self, backend, plain, monkeypatch):
+        backend.put("a", b"x" * LARGE)
+        values, change = backend._values(), backend._values().connections.change
+
+        def on_a_full_disk(statement, parameters):
+            if statement is values.sql.delete_chunks:
+                raise BackendError("database or disk is full")
+            return change(statement, parameters)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(values.connections, "change", on_a_full_disk)
+            backend.put("a", b"y")
+        assert self.count(plain) > 0
+        backend.put("b", b"y")
+        assert self.count(plain) == 0
+
     @pytest.mark.timeout(60)
     def test_writer_given_up_inside_a_statement_waits_for_no_lock(self, backend, plain):
         writer = backend.writer("a")

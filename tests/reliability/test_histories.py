@@ -75,7 +75,11 @@ class Rounds:
         self.overlaps += count_overlaps(made)
 
 
-@pytest.fixture(params=SHOWN)
+# moto compares a version and writes in two steps, between which another of its threads may write.
+MANY_AT_ONCE = [kind for kind in SHOWN if kind != "moto"]
+
+
+@pytest.fixture(params=MANY_AT_ONCE)
 def rounds(request, tmp_path, notes, chance):
     place = make_place(request.param, request.getfixturevalue, tmp_path)
     made = Rounds(request.param, place, notes, lambda: chance.getrandbits(32))
@@ -89,7 +93,7 @@ def sizes(turn):
 
 
 BY_PROCESS = [[f"p{number}a", f"p{number}b"] for number in range(PROCESSES)]
-SHARED = [kind for kind in SHOWN if kind != "memory"]
+SHARED = [kind for kind in MANY_AT_ONCE if kind != "memory"]
 
 
 class TestEachBackend:

@@ -17,7 +17,7 @@ SHORT, LONG = 2, 50
 
 @pytest.fixture
 def disk(tmp_path):
-    with small_disk(tmp_path / "disk", size=32 * MIB) as disk:
+    with small_disk(tmp_path / "disk", size=64 * MIB) as disk:
         yield disk
 
 

@@ -23,6 +23,7 @@ _LITTER_AGE = 60 * _SECOND
 _SWEEP_SECONDS = 60.0
 _SWEEP_PAGES = 10
 _DROP_BYTES = 32 << 20
+_MOST_FORGOTTEN = 10_000
 
 
 def new_token() -> str:
@@ -53,8 +54,9 @@ class Chunks:
         self._connections = connections
         self._sql = statements
         self._next_sweep = 0.0
-        # ids given up at a bad time, or whose writers were forgotten: a destructor may run inside a transaction
-        self.forgotten: deque[str] = deque()
+        # ids given up at a bad time, on a full disk, or whose writers were forgotten: a destructor may run inside a
+        # transaction; what is too much to remember is found by its age
+        self.forgotten: deque[str] = deque(maxlen=_MOST_FORGOTTEN)
 
     def add(self, chunks_id: str, pieces: Sequence[Piece], *, first: bool) -> None:
         """Store the next chunks of a value that is being written, as one transaction.
@@ -133,24 +135,26 @@ class Chunks:
         self.drop(chunks_id)
 
     def drop(self, chunks_id: str | None) -> None:
-        """Delete the chunks of an id that was given up, in short transactions."""
+        """Delete the chunks of an id that was given up, in short transactions; what cannot be, after a later write."""
         if chunks_id is None:
             return
-        with suppress(BackendError, ReadOnlyError):  # the value itself is as it should be; a sweep finds the rest
+        try:
             last = self._connections.fetch(self._sql.last_start, {"id": chunks_id})[0][0]
             for stop in range(_DROP_BYTES, (-1 if last is None else last) + _DROP_BYTES + 1, _DROP_BYTES):
                 self._connections.change(self._sql.delete_chunks, {"id": chunks_id, "stop": stop})
             self._connections.change(self._sql.forget, {"id": chunks_id})
+        except (BackendError, ReadOnlyError):  # the value itself is as it should be
+            self.forgotten.append(chunks_id)
 
     def sweep(self) -> None:
-        """Delete what has expired or was left behind, now and then; called after every write."""
+        """Delete what was left behind, and now and then what has expired; called after every write."""
+        for _ in range(len(self.forgotten)):
+            self.abandon(self.forgotten.popleft())
         now = time.monotonic()
         if now < self._next_sweep:
             return
         self._next_sweep = now + _SWEEP_SECONDS
         with suppress(BackendError, ReadOnlyError):  # the write was done; the next sweep may do better
-            for _ in range(len(self.forgotten)):
-                self.abandon(self.forgotten.popleft())
             self._sweep_orphans()
             self._sweep_expired()
 
