@@ -306,6 +306,7 @@ class Selection:
 
 
 _MAX_ALTERNATIVES = 1000
+_MAX_WRITTEN_OUT = 100_000  # characters; ten MiB as a regular expression
 
 
 def _expand_braces(pattern: str) -> list[str]:
@@ -321,6 +322,11 @@ def _expand_braces(pattern: str) -> list[str]:
         pending.extend(current[:opening] + choice + current[end:] for choice in choices)
         if len(pending) + len(flat) > _MAX_ALTERNATIVES:
             raise InvalidKey(f"{_shown(pattern)} has more than {_MAX_ALTERNATIVES:,} alternatives; use several globs")
+        if (len(pending) + len(flat)) * len(current) > _MAX_WRITTEN_OUT and len(pending) + len(flat) > 1:
+            raise InvalidKey(
+                f"{_shown(pattern)} is long, and has many alternatives, which are more than {_MAX_WRITTEN_OUT:,} "
+                "characters; use several globs"
+            )
     return flat
 
 

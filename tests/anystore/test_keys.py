@@ -218,6 +218,12 @@ def test_a_hostile_glob_is_fast():
     assert not match_glob("**/" * 20 + "*a*a*a*b")("a/" * 30 + "a" * 40)
 
 
+def test_a_long_glob_with_many_alternatives_is_refused():
+    with pytest.raises(InvalidKey, match="use several globs"):
+        match_glob("{a,b}" * 8 + "a/" * 400)
+    assert match_glob("{a,b}" * 5 + "/a" * 400)("ababa" + "/a" * 400)
+
+
 @given(st.text(st.characters(exclude_characters="/\0*?[]{}", exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_a_literal_glob_matches_itself_alone(text):
     assert match_glob(text)(text)
