@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -107,6 +108,8 @@ def run_pipeline() -> int:
     step("The pipeline")
     store = get_store(os.environ["STORE"])
     say(f"documents -> document_index -> report and folder_words, by Dagster, into the store {store.uri}")
+    # What has failed is said below, once; Python would print warnings that nobody listens to.
+    logging.getLogger("anystore.crawling").addHandler(logging.NullHandler())
     started = time.monotonic()
     pipeline = defs()
     refresh = pipeline.resolve_job_def("refresh")
