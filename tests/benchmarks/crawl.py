@@ -82,7 +82,8 @@ def make_tree(root: Path, files: int) -> None:
         (root / f"{number:03d}").mkdir(parents=True)
     for number in range(files):
         path = root / f"{number % FOLDERS:03d}" / f"file {number}.bin"
-        path.write_bytes(os.urandom(SIZE))
+        # whatever may look like a page to a server that guesses types, this does not
+        path.write_bytes(b"\0" + os.urandom(SIZE - 1))
         os.utime(path, (then, then))
 
 
